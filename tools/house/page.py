@@ -5,7 +5,7 @@ from __future__ import annotations
 from house.environment import Environment
 from house.message import say
 from house.place import ROOT
-from house.process import run
+from house.process import Words, run
 from house.trial import doctest
 
 SITE = ROOT / "target" / "site"
@@ -15,7 +15,7 @@ def docs(arguments: list[str]) -> int:
     """Run the docstring examples and build the site into target/site; arguments go to mkdocs."""
     environment = Environment.default().ready().ready("docs")
     examples = doctest(environment)
-    words = [environment.python, "-m", "mkdocs", "build", "--strict", "--site-dir", SITE, *arguments]
+    words: Words = [environment.python, "-m", "mkdocs", "build", "--strict", "--site-dir", SITE, *arguments]
     site = run(words, environment.variables())
     if not site:
         say(f"the site is in {SITE.relative_to(ROOT)}/index.html")

@@ -14,7 +14,7 @@ from house.place import ROOT
 Words = Sequence[str | Path]
 
 # What of pip's talk is worth a line in a log; a terminal shows all of it, one line at a time.
-NEWS = ("Collecting", "Building", "Successfully")
+NEWS = ("Collecting", "Successfully installed")
 
 
 def child_environment(**more: str) -> dict[str, str]:

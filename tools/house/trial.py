@@ -57,15 +57,18 @@ def test(arguments: list[str]) -> int:
     """Run what was asked for, all of it, and say at the end what failed."""
     request = parse(arguments)
     results = {}
-    environment = Environment.default().ready()
     if request.rust:
-        results["Rust"] = _test_rust(environment, request.rest)
+        results["Rust"] = _test_rust(Environment.default().ready(), request.rest)
     if request.python:
-        results |= _test_python(environment, request)
+        results |= _test_python(request)
     failed = [name for name, code in results.items() if code]
-    verdict = f"failed: {', '.join(failed)}" if failed else f"passed: {', '.join(results)}"
-    say(f"tests {verdict}")
-    return results[failed[0]] if len(results) == 1 and failed else int(bool(failed))
+    say(f"tests failed: {', '.join(failed)}" if failed else f"tests passed: {', '.join(results)}")
+    return exit_code(list(results.values()))
+
+
+def exit_code(codes: list[int]) -> int:
+    """Return the code of a single runner as it is, and 1 when any of several failed."""
+    return codes[0] if len(codes) == 1 else int(any(codes))
 
 
 def _test_rust(environment: Environment, rest: list[str]) -> int:
@@ -73,17 +76,15 @@ def _test_rust(environment: Environment, rest: list[str]) -> int:
     env = environment.variables()
     if not shutil.which("cargo-nextest"):
         return run(["cargo", "test", "--no-fail-fast", *RUST_CRATES, *rest], env)
-    code = run(["cargo", "nextest", "run", "--no-fail-fast", "--no-tests=pass", *RUST_CRATES, *rest], env)
+    code = run(["cargo", "nextest", "run", "--no-tests=pass", *RUST_CRATES, *rest], env)
     # nextest leaves the examples in doc comments to cargo.
     return code if rest else run(["cargo", "test", "--doc", "--quiet", *RUST_CRATES], env) or code
 
 
-def _test_python(environment: Environment, request: Request) -> dict[str, int]:
+def _test_python(request: Request) -> dict[str, int]:
     if not request.versions:
-        return {"Python": pytest(environment, request.rest)}
-    return {
-        f"Python {version}": pytest(Environment.of(version).ready(), request.rest) for version in request.versions
-    }
+        return {"Python": pytest(Environment.default().ready(), request.rest)}
+    return {f"Python {version}": pytest(Environment.of(version).ready(), request.rest) for version in request.versions}
 
 
 def pytest(environment: Environment, rest: list[str]) -> int:
