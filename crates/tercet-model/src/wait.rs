@@ -111,6 +111,11 @@ impl Wait {
         matches!(self, Self::CpuGil | Self::CpuNogil | Self::Runnable | Self::Gc)
     }
 
+    /// Whether the thread has a processor in this moment.
+    pub const fn has_processor(self) -> bool {
+        matches!(self, Self::CpuGil | Self::CpuNogil | Self::Gc)
+    }
+
     /// Whether several such waits can pass at the same time, so that more workers shorten them.
     pub const fn is_overlappable(self) -> bool {
         matches!(

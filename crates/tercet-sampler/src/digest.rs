@@ -1,0 +1,103 @@
+//! A stack, reduced to what the verdict needs of it.
+
+use std::rc::Rc;
+
+use tercet_model::Origin;
+
+use crate::python::Place;
+use crate::role::Role;
+
+/// A line of the program, as lines are told apart while they are counted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LineKey {
+    pub(crate) file: Rc<str>,
+    pub(crate) line: u32,
+    pub(crate) function: Rc<str>,
+    pub(crate) origin: Origin,
+    pub(crate) in_loop: bool,
+}
+
+/// What a stack says about the moment it was read in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Digest {
+    /// The innermost line of the user's own code; else of an installed package; else of the library.
+    pub(crate) line: Option<LineKey>,
+    pub(crate) is_importing: bool,
+    pub(crate) is_exiting: bool,
+    /// Waits for another thread to do something: a join, a condition, a result.
+    pub(crate) is_awaiting: bool,
+    /// Moves tasks and results between processes.
+    pub(crate) is_exchanging: bool,
+    /// Waits for a child program.
+    pub(crate) is_subprocess: bool,
+    /// Runs in a worker of a thread pool, or in any started thread.
+    pub(crate) is_worker_thread: bool,
+    /// Runs in a pool's worker thread, whether or not a task is under way.
+    pub(crate) is_pool_thread: bool,
+    /// Runs in a worker process.
+    pub(crate) is_worker_process: bool,
+    /// An event loop runs in the thread.
+    pub(crate) has_loop: bool,
+    /// The frame of the callback that the event loop has called.
+    pub(crate) callback: Option<u64>,
+}
+
+impl Digest {
+    /// Reads a stack, the innermost frame first.
+    pub(crate) fn of(stack: &[Place]) -> Self {
+        let roles = || stack.iter().map(|place| place.code.role);
+        let has = |role| roles().any(|found| found == role);
+        let own = stack.iter().position(|place| place.code.origin == Origin::Own);
+        let inner = &stack[..own.unwrap_or(stack.len())];
+        let inner_has = |role| inner.iter().any(|place| place.code.role == role);
+        let callback = callback(stack);
+        Self {
+            line: line(stack, callback.is_some()),
+            is_importing: has(Role::Import),
+            is_exiting: has(Role::Exit),
+            is_awaiting: is_awaiting(inner),
+            is_exchanging: inner_has(Role::Exchange)
+                || inner_has(Role::ProcessWorker)
+                || (own.is_none() && has(Role::PoolWorker)),
+            is_subprocess: inner_has(Role::Subprocess),
+            is_worker_thread: has(Role::ThreadRun),
+            is_pool_thread: has(Role::PoolWorker),
+            is_worker_process: has(Role::ProcessWorker),
+            has_loop: has(Role::LoopRun),
+            callback,
+        }
+    }
+}
+
+/// Whether the library's innermost frames wait for another thread: `Condition.wait` and its kin, but
+/// not when a semaphore waits through them.
+fn is_awaiting(inner: &[Place]) -> bool {
+    let mut roles = inner.iter().map(|place| place.code.role);
+    match roles.find(|role| matches!(role, Role::Await | Role::Acquire | Role::PoolWorker)) {
+        Some(Role::PoolWorker) => true,
+        Some(Role::Await) => !inner.iter().any(|place| place.code.role == Role::Acquire),
+        _ => false,
+    }
+}
+
+/// The outermost frame that the event loop has called, when there is code of the program in it.
+fn callback(stack: &[Place]) -> Option<u64> {
+    let runs = |place: &Place| matches!(place.code.role, Role::LoopRun | Role::LoopCallback);
+    let first = stack.iter().position(runs)?;
+    let called = &stack[..first];
+    let is_work = called.iter().any(|place| place.code.origin != Origin::StandardLibrary)
+        || (stack[first].code.role == Role::LoopCallback && !called.is_empty());
+    is_work.then(|| called.last().map(|place| place.address))?
+}
+
+fn line(stack: &[Place], in_loop: bool) -> Option<LineKey> {
+    let of = |origin| stack.iter().find(|place| place.code.origin == origin);
+    let place = of(Origin::Own).or_else(|| of(Origin::SitePackages)).or(stack.first())?;
+    Some(LineKey {
+        file: place.code.file.clone(),
+        line: place.line(),
+        function: place.code.function.clone(),
+        origin: place.code.origin,
+        in_loop,
+    })
+}

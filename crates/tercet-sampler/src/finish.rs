@@ -1,0 +1,296 @@
+//! From what a watch has gathered to the profile that the decision reads.
+
+use std::collections::HashMap;
+
+use tercet_model::{
+    EventLoop, Line, Pool, PoolKind, ProcessProfile, Profile, Shares, Source, Symptoms, Tasks,
+    ThreadProfile, Traffic, Unreadable, Wait,
+};
+
+use crate::digest::LineKey;
+use crate::error::Error;
+use crate::fold::{Fold, LineSum};
+use crate::machine::machine;
+use crate::process::{Part, Process};
+use crate::sampler::Sampler;
+use crate::symptom::{Sources, Turn};
+
+/// Lines kept in a profile.
+const MOST_LINES: usize = 100;
+/// Threads kept in a profile.
+const MOST_THREADS: usize = 512;
+/// A wait shorter than this may have been missed between looks, so such waits are not counted.
+const SHORTEST_COUNTED_S: f64 = 0.02;
+/// A sleep up to this length, again and again inside a `while` loop, is asking, not resting.
+const LONGEST_ASKING_SLEEP_S: f64 = 0.025;
+
+/// The profile of a watch that has ended.
+pub(crate) fn profile(sampler: Sampler) -> Profile {
+    let cores = machine(std::process::id());
+    let wall_s = sampler.fold.now_s;
+    let mut processes: Vec<Process> = sampler.processes.into_values().chain(sampler.ended).collect();
+    processes.sort_by_key(|process| process.pid);
+    let fold = sampler.fold;
+    let body_s = fold.phases.body_s.max(1e-9);
+    let mut profile = Profile {
+        source: Source::Sampler,
+        samples: fold.samples,
+        wall_s,
+        phases: fold.phases,
+        shares: fold.shares.normalised(),
+        work: scaled(&fold, body_s),
+        tasks: Tasks { count: count(&fold), ..Tasks::default() },
+        traffic: traffic(&processes, &fold),
+        symptoms: symptoms(&fold, body_s),
+        pool: pool(&fold, &processes, body_s),
+        event_loop: event_loop(&fold, body_s),
+        threads: threads(&fold, &processes),
+        processes: Vec::new(),
+        lines: lines(&fold),
+        machine: cores,
+        unreadable: processes.iter().filter_map(unreadable).collect(),
+    };
+    profile.unreadable.extend(sampler.unreadable);
+    let buckets = fold.clock.bucket(fold.now_s) + 1;
+    profile.processes = processes.iter().map(|process| describe(process, &fold, buckets)).collect();
+    profile
+}
+
+fn scaled(fold: &Fold, body_s: f64) -> tercet_model::Work {
+    let mut work = fold.work;
+    for amount in [
+        &mut work.gil,
+        &mut work.nogil,
+        &mut work.child_cpu,
+        &mut work.wait,
+        &mut work.lock,
+        &mut work.gil_wait,
+        &mut work.gil_held,
+        &mut work.queue_delay,
+        &mut work.cpu,
+    ] {
+        *amount /= body_s;
+    }
+    work.gil_serial = fold.gil_s.values().copied().fold(0.0, f64::max) / body_s;
+    work
+}
+
+/// How many separate waits were seen on the line that waits most; nothing when they are too short
+/// to be told apart.
+fn count(fold: &Fold) -> Option<f64> {
+    let waiting = fold.lines.values().filter(|line| line.waits > 0);
+    let longest = waiting.max_by(|a, b| a.wait_s.total_cmp(&b.wait_s))?;
+    let mean_s = longest.wait_s / longest.waits as f64;
+    (mean_s >= SHORTEST_COUNTED_S).then_some(longest.waits as f64)
+}
+
+fn traffic(processes: &[Process], fold: &Fold) -> Traffic {
+    let workers = || processes.iter().filter(|process| fold.worker_processes.contains(&process.pid));
+    let all = workers().chain(processes.iter().filter(|p| p.part == Part::Main));
+    if workers().next().is_none() {
+        return Traffic::default();
+    }
+    Traffic {
+        bytes: all.map(|process| process.transfer.written_bytes as f64).sum(),
+        messages: workers().map(|process| process.transfer.reads as f64).sum(),
+        busy_share: if fold.busy_s > 0.0 { fold.exchange_s / fold.busy_s } else { 0.0 },
+    }
+}
+
+fn symptoms(fold: &Fold, body_s: f64) -> Symptoms {
+    let (spin_s, poll_s) = turns(fold);
+    Symptoms {
+        spin_share: (spin_s / body_s).min(1.0),
+        poll_share: (poll_s / body_s).min(1.0),
+        loop_waits_share: (fold.event_loop.waits_s / body_s).min(1.0),
+        loop_computes_share: (fold.event_loop.computes_s / body_s).min(1.0),
+        pace_share: 0.0,
+        gc_share: fold.shares.normalised()[Wait::Gc],
+        lock_share: (fold.fought_lock_s / body_s).min(1.0),
+        unknown_share: fold.shares.normalised()[Wait::Other],
+    }
+}
+
+/// Seconds spent turning in loops that only ask again, and in loops that ask without waiting.
+fn turns(fold: &Fold) -> (f64, f64) {
+    let mut sources = Sources::default();
+    let (mut spin_s, mut poll_s) = (0.0, 0.0);
+    for (function, lines) in by_function(fold) {
+        let cpu = |line: &LineSum| line.shares.sum(|kind| kind.is_cpu() || kind == Wait::GilWait);
+        let total: f64 = lines.iter().map(|(_, line)| cpu(line)).sum();
+        let (mut spins, mut asks, mut system) = (0.0, 0.0, 0.0);
+        for (key, line) in lines {
+            let turn = sources.turn(function.0, key.line);
+            match turn {
+                Turn::Spin => spins += cpu(line),
+                Turn::Ask => asks += cpu(line),
+                Turn::While | Turn::None => {}
+            }
+            system += line.system_s;
+            let mean_s = line.wait_s / line.waits.max(1) as f64;
+            let sleeps = line.shares[Wait::Sleep];
+            if sleeps > 0.0 && mean_s < LONGEST_ASKING_SLEEP_S && matches!(turn, Turn::While | Turn::Ask) {
+                poll_s += sleeps;
+            }
+        }
+        if total <= 0.0 {
+            continue;
+        }
+        if spins > 0.85 * total {
+            spin_s += total;
+        } else if asks > 0.5 * total || (asks > 0.1 * total && system > 0.2 * total) {
+            poll_s += total;
+        } else if spins + asks > 0.85 * total {
+            spin_s += total;
+        }
+    }
+    (spin_s, poll_s)
+}
+
+type Function<'a> = (&'a str, &'a str);
+
+fn by_function(fold: &Fold) -> HashMap<Function<'_>, Vec<(&LineKey, &LineSum)>> {
+    let mut functions: HashMap<Function<'_>, Vec<_>> = HashMap::new();
+    for (key, line) in &fold.lines {
+        functions.entry((&key.file, &key.function)).or_default().push((key, line));
+    }
+    functions
+}
+
+fn pool(fold: &Fold, processes: &[Process], body_s: f64) -> Option<Pool> {
+    let of = |process: &Process| {
+        fold.threads.iter().filter(|((pid, _), _)| *pid == process.pid).map(|(_, sum)| sum.busy_s).fold(0.0, f64::max)
+    };
+    let workers: Vec<f64> = processes
+        .iter()
+        .filter(|process| fold.worker_processes.contains(&process.pid))
+        .map(of)
+        .collect();
+    if !workers.is_empty() {
+        return Some(Pool {
+            kind: PoolKind::Processes,
+            workers: workers.len() as u32,
+            busy: workers.iter().sum::<f64>() / body_s,
+            tasks_per_worker: 0.0,
+        });
+    }
+    let threads: Vec<_> = fold.threads.values().filter(|thread| thread.is_worker && thread.samples > 1).collect();
+    let concurrent = peak(&threads, fold);
+    (concurrent > 0).then(|| Pool {
+        kind: PoolKind::Threads,
+        workers: concurrent,
+        busy: threads.iter().map(|thread| thread.busy_s).sum::<f64>() / body_s,
+        tasks_per_worker: threads.iter().map(|thread| thread.waits as f64).sum::<f64>() / threads.len() as f64,
+    })
+}
+
+/// The largest number of these threads alive at once, by the buckets of their timelines.
+fn peak(threads: &[&crate::fold::ThreadSum], fold: &Fold) -> u32 {
+    let buckets = fold.clock.bucket(fold.now_s) + 1;
+    let mut alive = vec![0_u32; buckets];
+    for thread in threads {
+        for (count, kind) in alive.iter_mut().zip(thread.timeline.ruling(buckets)) {
+            *count += u32::from(kind.is_some());
+        }
+    }
+    alive.into_iter().max().unwrap_or(0)
+}
+
+fn event_loop(fold: &Fold, body_s: f64) -> Option<EventLoop> {
+    let sum = fold.event_loop;
+    let is_loop = fold.lines.keys().any(|key| key.in_loop) || sum.busy_s > 0.0 || sum.idle_s > 0.5 * body_s;
+    is_loop.then(|| EventLoop {
+        idle_share: (sum.idle_s / body_s).min(1.0),
+        busy_share: (sum.busy_s / body_s).min(1.0),
+        in_flight: (sum.in_flight_s > 0.0).then(|| sum.in_flight / sum.in_flight_s),
+    })
+}
+
+fn threads(fold: &Fold, processes: &[Process]) -> Vec<ThreadProfile> {
+    let buckets = fold.clock.bucket(fold.now_s) + 1;
+    let named: HashMap<(u32, u32), (&str, bool)> = processes
+        .iter()
+        .flat_map(|p| {
+            let living = p.threads.values().map(|t| (t.tid, t.name.as_str(), t.is_loop));
+            let gone = p.gone.iter().map(|t| (t.tid, t.name.as_str(), t.is_loop));
+            living.chain(gone).map(|(tid, name, is_loop)| ((p.pid, tid), (name, is_loop)))
+        })
+        .collect();
+    let mut found: Vec<ThreadProfile> = fold
+        .threads
+        .iter()
+        .filter(|(_, sum)| sum.samples > 0)
+        .map(|(key @ (pid, tid), sum)| ThreadProfile {
+            pid: *pid,
+            tid: *tid,
+            name: named.get(key).map_or_else(String::new, |(name, _)| (*name).to_owned()),
+            samples: sum.samples,
+            shares: sum.shares.normalised(),
+            cpu_s: sum.cpu_ns as f64 / 1e9,
+            queue_delay_s: sum.delay_ns as f64 / 1e9,
+            is_loop: named.get(key).is_some_and(|(_, is_loop)| *is_loop),
+            timeline: sum.timeline.ruling(buckets),
+        })
+        .collect();
+    found.truncate(MOST_THREADS);
+    found
+}
+
+fn lines(fold: &Fold) -> Vec<Line> {
+    let body: f64 = fold.lines.values().map(|line| line.shares.total()).sum();
+    let imports: f64 = fold.import_lines.values().map(|line| line.shares.total()).sum();
+    let (source, total) = if imports > body { (&fold.import_lines, imports) } else { (&fold.lines, body) };
+    let mut found: Vec<Line> =
+        source.iter().flat_map(|(key, sum)| of_line(key, sum, total)).filter(|line| line.share >= 0.001).collect();
+    found.sort_by(|a, b| b.share.total_cmp(&a.share).then_with(|| (&a.file, a.line).cmp(&(&b.file, b.line))));
+    found.truncate(MOST_LINES);
+    found
+}
+
+/// A line has one entry for each kind of moment that is a tenth of it or more.
+fn of_line<'a>(key: &'a LineKey, sum: &'a LineSum, total: f64) -> impl Iterator<Item = Line> + 'a {
+    let whole = sum.shares.total();
+    let target = sum.targets.iter().max_by(|a, b| a.1.total_cmp(b.1)).map(|(name, _)| name.clone());
+    let kept: Shares = sum.shares.iter().filter(|(_, amount)| *amount >= 0.1 * whole).collect();
+    let scale = if kept.total() > 0.0 { whole / kept.total() } else { 0.0 };
+    kept.ranked().into_iter().map(move |(kind, amount)| Line {
+        file: key.file.to_string(),
+        line: key.line,
+        function: key.function.to_string(),
+        kind,
+        share: if total > 0.0 { amount * scale / total } else { 0.0 },
+        origin: key.origin,
+        in_loop: key.in_loop,
+        count: if kind.is_overlappable() { sum.waits } else { 0 },
+        target: if kind.is_overlappable() { target.clone().unwrap_or_default() } else { String::new() },
+    })
+}
+
+fn describe(process: &Process, fold: &Fold, buckets: usize) -> ProcessProfile {
+    ProcessProfile {
+        pid: process.pid,
+        parent: process.parent,
+        command: process.command_line(),
+        python: process.python.as_ref().map(|python| python.version.to_string()).unwrap_or_default(),
+        cpu_s: process.cpu_ns() as f64 / 1e9,
+        read_bytes: process.transfer.read_bytes,
+        written_bytes: process.transfer.written_bytes,
+        gil_switches: process.gil_switches,
+        gil_timeline: fold.holders.get(&process.pid).map(|line| line.ruling(buckets)).unwrap_or_default(),
+    }
+}
+
+fn unreadable(process: &Process) -> Option<Unreadable> {
+    let trouble = process.trouble.as_ref()?;
+    let hint = match trouble {
+        Error::Permission { .. } => "run `tercet` as the user that the process belongs to, or as root",
+        Error::Version { .. } => "use Python 3.10 to 3.15",
+        Error::FreeThreaded { .. } => "use a build with the GIL",
+        _ => return None,
+    };
+    Some(Unreadable {
+        what: format!("process {} ({})", process.pid, process.command),
+        why: trouble.to_string(),
+        hint: hint.to_owned(),
+    })
+}
