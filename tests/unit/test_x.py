@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import pythons
 from house import command, environment, extension, process, script, trial
 from house.environment import Environment, State, Step
 from house.message import BAD_USAGE, Refusal
@@ -189,6 +190,36 @@ def test_a_rust_edit_changes_the_fingerprint_and_a_test_does_not(
     assert edited != before
     (tmp_path / "crates/one/src/new.rs").write_text("")
     assert extension.fingerprint() != edited
+
+
+def fake_python(path: Path, version: str) -> Path:
+    """Make a program that answers as an interpreter of `version` would."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho {version}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_an_interpreter_is_found_in_pyenv_then_on_path_then_in_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'path'}:/usr/bin:/bin")
+    assert pythons.find("3.77", tmp_path) is None
+    fetched = fake_python(tmp_path / "debian/usr/bin/python3.77", "3.77")
+    assert pythons.find("3.77", tmp_path) == fetched
+    on_path = fake_python(tmp_path / "path/python3.77", "3.77")
+    assert pythons.find("3.77", tmp_path) == on_path
+    fake_python(tmp_path / "pyenv/versions/3.77.9/bin/python3.77", "3.77")
+    newest = fake_python(tmp_path / "pyenv/versions/3.77.10/bin/python3.77", "3.77")
+    assert pythons.find("3.77", tmp_path) == newest
+
+
+def test_a_shim_for_another_version_is_no_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'shims'}:{tmp_path / 'path'}")
+    fake_python(tmp_path / "path/python3.77", "3.76")
+    assert pythons.find("3.77", tmp_path) is None
 
 
 # --- machines that lack something -----------------------------------------------------------------------------
