@@ -19,7 +19,7 @@ mod speedup;
 mod verdict;
 mod wait;
 
-pub use decide::decide;
+pub use decide::{FEWEST_SAMPLES, decide};
 pub use profile::{
     EventLoop, Line, Machine, Origin, Phases, Pool, PoolKind, ProcessProfile, Profile, Source,
     Symptoms, Tasks, ThreadProfile, Traffic, Unreadable, Work,

@@ -1,1 +1,87 @@
-//! placeholder
+//! The extension module `tercet._tercet`: the only crate that names pyo3.
+//!
+//! It is thin. Python reaches Rust through the functions below; everything that may take a while
+//! passes [`door`], which lets other Python threads run meanwhile.
+
+mod door;
+mod error;
+mod probe;
+
+use std::ffi::OsString;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tercet_model::Profile;
+
+use crate::door::Door;
+
+/// The native half of tercet.
+#[pymodule(gil_used = false)]
+mod _tercet {
+    #[pymodule_export]
+    use super::{build_info, decide, machine, main};
+    #[pymodule_export]
+    use crate::probe::Probe;
+}
+
+/// Run the command line and return its exit code.
+///
+/// Parameters
+/// ----------
+/// arguments
+///     The words of the command line; the first is the name of the program.
+/// python
+///     The interpreter that programs are launched with.
+#[pyfunction]
+#[pyo3(signature = (arguments, python=None))]
+fn main(py: Python<'_>, arguments: Vec<OsString>, python: Option<OsString>) -> u8 {
+    py.outside(|| tercet_cli::run(arguments, python))
+}
+
+/// Decide what to do about a profile.
+///
+/// Parameters
+/// ----------
+/// profile
+///     A profile as a JSON object; what is left out counts as unknown.
+///
+/// Returns
+/// -------
+/// str
+///     The verdict as a JSON object.
+///
+/// Raises
+/// ------
+/// ValueError
+///     When the text is no profile.
+#[pyfunction]
+fn decide(profile: &str) -> Result<String, error::Error> {
+    let profile: Profile = serde_json::from_str(profile)?;
+    Ok(serde_json::to_string(&tercet_model::decide(&profile))?)
+}
+
+/// Return the limits of this machine.
+///
+/// Returns
+/// -------
+/// dict
+///     `cores`: the processors this process may use, its affinity and quotas taken into account;
+///     `has_gil`: whether the GIL is on at this moment.
+#[pyfunction]
+fn machine(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let system = py.import("sys")?;
+    let has_gil = match system.getattr_opt("_is_gil_enabled")? {
+        Some(ask) => ask.call0()?.extract()?,
+        None => true,
+    };
+    let found = PyDict::new(py);
+    found.set_item("cores", tercet_sampler::machine(std::process::id()).cores)?;
+    found.set_item("has_gil", has_gil)?;
+    Ok(found)
+}
+
+/// The version of tercet and how it was built, for a report of a fault.
+#[pyfunction]
+fn build_info() -> (&'static str, &'static str) {
+    (env!("CARGO_PKG_VERSION"), if cfg!(debug_assertions) { "debug" } else { "release" })
+}

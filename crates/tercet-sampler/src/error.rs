@@ -70,5 +70,26 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The same error once more, for a caller that only has it on loan.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        match self {
+            Self::NoProcess { pid } => Self::NoProcess { pid: *pid },
+            Self::Permission { pid, command, is_restricted } => {
+                Self::Permission { pid: *pid, command: command.clone(), is_restricted: *is_restricted }
+            }
+            Self::NotPython { pid, command } => Self::NotPython { pid: *pid, command: command.clone() },
+            Self::Version { pid, version } => Self::Version { pid: *pid, version: version.clone() },
+            Self::FreeThreaded { pid, version } => Self::FreeThreaded { pid: *pid, version: version.clone() },
+            Self::NotStarted { pid } => Self::NotStarted { pid: *pid },
+            Self::Io { path, source } => {
+                Self::Io { path: path.clone(), source: std::io::Error::from(source.kind()) }
+            }
+            Self::Elf { path, why } => Self::Elf { path: path.clone(), why: why.clone() },
+        }
+    }
+}
+
 /// The result of looking at a process.
 pub type Result<T> = std::result::Result<T, Error>;

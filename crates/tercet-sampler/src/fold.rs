@@ -172,7 +172,7 @@ impl Fold {
             self.shares.add(Wait::Other, length_s);
         }
         for look in &voters {
-            let (running, queueing) = split(look.sight);
+            let (running, queueing) = look.sight.split();
             self.shares.add(look.sight.kind, weight * running);
             self.shares.add(Wait::Runnable, weight * queueing);
             add_line(&mut self.lines, look.sight, weight);
@@ -190,7 +190,7 @@ impl Fold {
     fn add_threads(&mut self, tick: &Tick<'_>, length_s: f64) {
         for look in &tick.looks {
             let sight = look.sight;
-            let (running, queueing) = split(sight);
+            let (running, queueing) = sight.split();
             let thread = self.threads.entry((look.pid, look.tid)).or_default();
             thread.samples += 1;
             thread.shares.add(sight.kind, length_s * running);
@@ -260,7 +260,7 @@ impl Fold {
         for look in active {
             match look.sight.kind {
                 Wait::CpuGil | Wait::Gc => drop(with_gil.insert(look.pid)),
-                Wait::CpuNogil => work.nogil += length_s * split(look.sight).0,
+                Wait::CpuNogil => work.nogil += length_s * look.sight.split().0,
                 Wait::GilWait => work.gil_wait += length_s,
                 Wait::GilHeld => work.gil_held += length_s,
                 kind if kind.is_lock() => work.lock += length_s,
@@ -300,16 +300,6 @@ fn idle<'t>(tick: &'t Tick<'_>) -> Vec<&'t Look<'t>> {
     tick.looks.iter().filter(own).collect()
 }
 
-/// Of a moment that needs a processor, the share that had one and the share that waited for one.
-fn split(sight: &Sight) -> (f64, f64) {
-    let total = sight.cpu_ns + sight.delay_ns;
-    if !sight.kind.is_cpu() || total == 0 {
-        return (1.0, 0.0);
-    }
-    let queueing = sight.delay_ns as f64 / total as f64;
-    (1.0 - queueing, queueing)
-}
-
 /// Whether threads wait for locks while at most one of the others gets on.
 fn is_fought_over(active: &[&Look<'_>]) -> bool {
     let waiting = active.iter().filter(|look| look.sight.kind.is_lock()).count();
@@ -322,7 +312,7 @@ fn add_line(lines: &mut HashMap<LineKey, LineSum>, sight: &Sight, weight: f64) {
         lines.insert(key.clone(), LineSum::default());
     }
     let Some(line) = lines.get_mut(key) else { return };
-    let (running, queueing) = split(sight);
+    let (running, queueing) = sight.split();
     line.shares.add(sight.kind, weight * running);
     line.shares.add(Wait::Runnable, weight * queueing);
     line.system_s += weight * sight.system_share;

@@ -32,6 +32,7 @@ mod layout;
 mod line_table;
 mod machine;
 mod memory;
+mod probe;
 mod proc_fs;
 mod proc_maps;
 mod process;
@@ -44,4 +45,5 @@ mod timeline;
 
 pub use error::{Error, Result};
 pub use machine::machine;
+pub use probe::{Probe, Reading};
 pub use sampler::{MOST_OF_A_CORE, Options, Sampler};

@@ -102,6 +102,35 @@ impl Process {
         }
     }
 
+    /// This very process.
+    pub(crate) fn of_self() -> Result<Self> {
+        let mut process = Self::new(std::process::id(), 0);
+        process.search(Instant::now());
+        match process.trouble.take() {
+            Some(trouble) => Err(trouble),
+            None => Ok(process),
+        }
+    }
+
+    /// Looks at one thread only; `None` when there is no such thread, or the moment does not count.
+    pub(crate) fn look_at_one(&mut self, tid: u32) -> Option<Sight> {
+        if let std::collections::btree_map::Entry::Vacant(entry) = self.threads.entry(tid) {
+            entry.insert(Thread::open(self.pid, tid).ok()?);
+        }
+        let python = self.python.as_ref()?;
+        let state = python.interpreters().into_iter().find_map(|one| {
+            let found = python.threads(&one).into_iter().find(|state| state.tid == tid);
+            found.map(|state| (state, one))
+        });
+        match self.look_at(tid, state.as_ref()) {
+            Ok(seen) => seen.map(|(sight, _)| sight),
+            Err(_) => {
+                self.threads.remove(&tid);
+                None
+            }
+        }
+    }
+
     /// Looks for an interpreter, unless one is known or the last search was a moment ago.
     ///
     /// A process that has just been forked runs its parent's program until it calls `exec`, so a

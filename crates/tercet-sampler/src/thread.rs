@@ -47,6 +47,18 @@ pub(crate) struct Sight {
     pub(crate) is_python: bool,
 }
 
+impl Sight {
+    /// Of a moment that needs a processor, the share that had one and the share that waited for one.
+    pub(crate) fn split(&self) -> (f64, f64) {
+        let total = self.cpu_ns + self.delay_ns;
+        if !self.kind.has_processor() || total == 0 {
+            return (1.0, 0.0);
+        }
+        let queueing = self.delay_ns as f64 / total as f64;
+        (1.0 - queueing, queueing)
+    }
+}
+
 /// Where a thread was found, before its stack is read.
 #[derive(Debug)]
 pub(crate) enum Found {

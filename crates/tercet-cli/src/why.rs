@@ -1,0 +1,143 @@
+//! `tercet why`: watch, decide, report.
+
+use std::ffi::OsString;
+use std::process::Child;
+
+use tercet_model::{Profile, Remedy, Verdict, decide};
+use tercet_report::{Report, Subject};
+use tercet_sampler::{Options, Sampler};
+
+use crate::args::Why;
+use crate::error::Error;
+use crate::exit::ExitCode;
+use crate::launch::{ending, launch, shown};
+use crate::progress::Progress;
+use crate::show::Sink;
+use crate::signal::{Signals, send};
+
+/// How long a running process is watched when the person does not say.
+const ATTACHED_S: f64 = 10.0;
+
+/// Runs the command and gives the exit code.
+pub(crate) fn run(why: &Why, python: Option<OsString>) -> Result<u8, Error> {
+    let sink = Sink::open(why.output.as_deref())?;
+    let page = why.html.as_deref().map(|path| Sink::open(Some(path))).transpose()?;
+    let seen = match why.pid {
+        Some(pid) => attached(why, pid)?,
+        None => launched(why, python)?,
+    };
+    let verdict = decide(&seen.profile);
+    let report = Report { subject: &seen.subject, profile: &seen.profile, verdict: &verdict };
+    let text = if why.json { report.json() + "\n" } else { report.text(&sink.style(why.color)) };
+    sink.write(&text)?;
+    if let Some(page) = page {
+        page.write(&report.html()?)?;
+    }
+    Ok(seen.exit_code.unwrap_or_else(|| code_of(&verdict, &seen.profile)))
+}
+
+/// What came of a watch.
+struct Seen {
+    subject: Subject,
+    profile: Profile,
+    /// The exit code to pass on, for a program that was launched.
+    exit_code: Option<u8>,
+}
+
+fn code_of(verdict: &Verdict, profile: &Profile) -> u8 {
+    let is_blind = verdict.remedy == Remedy::CannotTell && profile.samples < tercet_model::FEWEST_SAMPLES;
+    if is_blind { ExitCode::TOO_FEW_SAMPLES } else { ExitCode::DONE }
+}
+
+fn launched(why: &Why, python: Option<OsString>) -> Result<Seen, Error> {
+    let signals = Signals::take_over();
+    let mut child = launch(why, python)?;
+    let watched = watch_child(why, &mut child, &signals);
+    // Whatever became of the watch, the program is the person's: it runs to its own end.
+    let status = wait(&mut child, &signals);
+    let sampler = watched?;
+    if let Some(error) = sampler.as_ref().and_then(fatal) {
+        return Err(error);
+    }
+    let (code, words) = status.map_or((ExitCode::FAILURE, None), ending);
+    let mut seen = conclude(why, sampler, shown(why));
+    seen.subject.exit = words;
+    seen.exit_code = Some(code);
+    Ok(seen)
+}
+
+fn watch_child(why: &Why, child: &mut Child, signals: &Signals) -> Result<Option<Sampler>, Error> {
+    let options = Options { hz: why.hz, is_launched: true };
+    let mut sampler = match Sampler::new(child.id(), options) {
+        Ok(sampler) => sampler,
+        Err(tercet_sampler::Error::NoProcess { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut progress = Progress::new();
+    sampler.watch(|sampler| {
+        if let Some(signal) = signals.pending() {
+            send(child.id(), signal);
+        }
+        progress.show(sampler);
+        let is_late = why.seconds.is_some_and(|limit| sampler.elapsed().as_secs_f64() >= limit);
+        is_late || !matches!(child.try_wait(), Ok(None))
+    });
+    progress.clear();
+    Ok(Some(sampler))
+}
+
+/// Waits for the program and passes signals on meanwhile.
+fn wait(child: &mut Child, signals: &Signals) -> Option<std::process::ExitStatus> {
+    loop {
+        match child.try_wait() {
+            Ok(None) => {
+                if let Some(signal) = signals.pending() {
+                    send(child.id(), signal);
+                }
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            ended => return ended.ok().flatten(),
+        }
+    }
+}
+
+fn attached(why: &Why, pid: u32) -> Result<Seen, Error> {
+    let signals = Signals::take_over();
+    let options = Options { hz: why.hz, is_launched: false };
+    let mut sampler = Sampler::new(pid, options)?;
+    let limit = why.seconds.unwrap_or(ATTACHED_S);
+    let mut progress = Progress::new();
+    sampler.watch(|sampler| {
+        progress.show(sampler);
+        signals.came() || sampler.elapsed().as_secs_f64() >= limit
+    });
+    progress.clear();
+    if let Some(error) = fatal(&sampler) {
+        return Err(error);
+    }
+    let program = sampler.command_line();
+    Ok(conclude(why, Some(sampler), program))
+}
+
+/// Why nothing at all could be seen of the program.
+fn fatal(sampler: &Sampler) -> Option<Error> {
+    let trouble = sampler.trouble()?;
+    // A program that is over before its interpreter was up is not an error: there is too little to say.
+    let is_fatal = !matches!(
+        trouble,
+        tercet_sampler::Error::NoProcess { .. } | tercet_sampler::Error::NotStarted { .. }
+    );
+    is_fatal.then(|| Error::Attach(trouble.again()))
+}
+
+fn conclude(why: &Why, sampler: Option<Sampler>, program: String) -> Seen {
+    let subject = Subject {
+        program,
+        python: sampler.as_ref().map(Sampler::python).unwrap_or_default(),
+        attached: why.pid.is_some(),
+        exit: None,
+        hz: why.hz,
+        sampler_cpu_share: sampler.as_ref().map_or(0.0, Sampler::own_share),
+    };
+    Seen { subject, profile: sampler.map(Sampler::finish).unwrap_or_default(), exit_code: None }
+}
