@@ -114,7 +114,8 @@ class Environment:
         return child_environment(VIRTUAL_ENV=str(self.folder), PATH=path)
 
     def _steps(self, extra: str) -> list[Step]:
-        manifest = _digest(PYPROJECT.read_bytes())
+        # An editable package points to its checkout, so it is installed again when the checkout has moved.
+        manifest = f"{_digest(PYPROJECT.read_bytes())} in {ROOT}"
         return [
             Step("folder", "made", self._make_folder, self.python.exists),
             Step("build tools", manifest, self._install_build_tools),
@@ -124,7 +125,8 @@ class Environment:
 
     def _make_folder(self) -> None:
         say(f"setting up `{self.folder.name}` with `{self.base}`: once, a few minutes, most of it for compiling Rust")
-        code, _ = run_live("making the folder", [self.base, "-m", "venv", self.folder])
+        afresh = [] if self.python.exists() else ["--clear"]
+        code, _ = run_live("making the folder", [self.base, "-m", "venv", *afresh, self.folder])
         if code:
             self._make_folder_without_ensurepip()
         (self.folder / ".gitignore").write_text("*\n")

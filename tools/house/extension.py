@@ -51,7 +51,7 @@ def build(python: Path, env: Mapping[str, str]) -> None:
     if code:
         raise Refusal(
             f"could not compile the Rust engines: `maturin develop` ended with exit code {code}",
-            "its own message stands above; `cargo check` shows an error of the compiler alone",
+            "its own message stands above; when it speaks of the lock file, run `cargo update --workspace`",
         )
 
 

@@ -16,7 +16,7 @@ def docs(arguments: list[str]) -> int:
     environment = Environment.default().ready().ready("docs")
     examples = doctest(environment)
     words: Words = [environment.python, "-m", "mkdocs", "build", "--strict", "--site-dir", SITE, *arguments]
-    site = run(words, environment.variables())
+    site = run(words, environment.variables() | {"NO_MKDOCS_2_WARNING": "1"})
     if not site:
         say(f"the site is in {SITE.relative_to(ROOT)}/index.html")
     return examples or site

@@ -1,4 +1,4 @@
-"""`./x test`: the Rust tests, then the Python tests, on one interpreter or several.
+"""`./x test`: the Rust tests, then the Python tests and the examples in docstrings, on one interpreter or several.
 
 The binding crate is left out of the Rust tests: it is a library for an interpreter to load, so its tests would need
 one to link to. It is tested from Python.
@@ -83,7 +83,9 @@ def _test_rust(environment: Environment, rest: list[str]) -> int:
 
 def _test_python(request: Request) -> dict[str, int]:
     if not request.versions:
-        return {"Python": pytest(Environment.default().ready(), request.rest)}
+        environment = Environment.default().ready()
+        results = {"Python": pytest(environment, request.rest)}
+        return results if request.rest else results | {"docstring examples": doctest(environment)}
     return {f"Python {version}": pytest(Environment.of(version).ready(), request.rest) for version in request.versions}
 
 
