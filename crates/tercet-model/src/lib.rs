@@ -11,7 +11,10 @@
 
 #![forbid(unsafe_code)]
 
+mod choice;
 mod decide;
+mod facts;
+mod finding;
 mod profile;
 mod rule;
 mod shares;

@@ -142,8 +142,13 @@ pub struct Symptoms {
     pub loop_waits_share: f64,
     /// The loop thread computes in one callback for more than 50 ms.
     pub loop_computes_share: f64,
-    /// Only waits of equal length on a clock are seen: a pace-maker, which more workers may not speed up.
+    /// Sleeps end at a fixed beat of the clock: a pace-maker, which must not be overlapped.
     pub pace_share: f64,
+    /// Several workers wait, and their waits end one after another at a fixed pace: the limit is on
+    /// the far side.
+    pub far_limit_share: f64,
+    /// Waits until files are safe on the disk (`fsync`), and what the kernel computes for them.
+    pub sync_share: f64,
     /// The collector runs.
     pub gc_share: f64,
     /// Threads wait on one lock whose holder makes the only progress.
@@ -163,6 +168,9 @@ pub struct Pool {
     pub busy: f64,
     /// How many separate waits or tasks one worker was seen to take.
     pub tasks_per_worker: f64,
+    /// Mean number of tasks that wait in the pool's queue; `None` when it could not be read.
+    #[serde(default)]
+    pub backlog: Option<f64>,
 }
 
 /// What the workers of a pool are.

@@ -94,6 +94,14 @@ impl Parts {
         self.gil + self.held + self.nogil + self.wait
     }
 
+    /// The row that the workers of a model share. Processes keep the threads that the program has.
+    fn row(&self, model: Model) -> f64 {
+        match model {
+            Model::Processes => self.in_a_row().min(1.0),
+            Model::Threads | Model::EventLoop => self.in_a_row(),
+        }
+    }
+
     /// Processor time.
     fn computing(&self) -> f64 {
         self.gil + self.nogil + self.child
@@ -119,17 +127,17 @@ impl Parts {
 
     /// The time that no number of workers goes below.
     fn floor(&self, model: Model) -> f64 {
-        let longest_task = self.tasks.map_or(0.0, |tasks| self.in_a_row() / tasks);
+        let longest_task = self.tasks.map_or(0.0, |tasks| self.row(model) / tasks);
         self.serial(model).max(self.computing() / self.cores).max(longest_task)
     }
 
     /// Expected time with `workers`, before what hand-over costs.
     fn expected(&self, model: Model, workers: f64) -> f64 {
-        let chain = self.in_a_row() * self.busiest(workers);
+        let chain = self.row(model) * self.busiest(workers);
         let hands = if model == Model::EventLoop { 1.0 } else { self.cores.min(workers) };
         let processor = (self.computing() / hands).max(self.serial(model));
         let rounds = self.tasks.map_or(f64::INFINITY, |tasks| (tasks / workers).ceil().max(1.0));
-        let waits = self.wait * self.busiest(workers);
+        let waits = (self.wait * self.busiest(workers)).min(chain);
         let fill = processor.min(waits) / rounds;
         (chain.max(processor) + fill).min(chain + processor)
     }
@@ -148,6 +156,15 @@ pub fn predict(profile: &Profile, model: Model, workers: u32) -> Prediction {
     let bound = (floor > SHORTEST).then(|| 1.0 / floor);
     let speedup = (1.0 / time.max(SHORTEST)).min(bound.unwrap_or(f64::INFINITY));
     Prediction { model, workers: workers.max(1), speedup, bound }
+}
+
+/// The numbers of workers worth asking about: powers of two up to `most`, and `most` itself.
+pub(crate) fn ladder(most: u32) -> Vec<u32> {
+    let mut sizes: Vec<u32> = (0..32).map(|power| 1 << power).take_while(|&size| size <= most).collect();
+    if sizes.last() != Some(&most) {
+        sizes.push(most.max(1));
+    }
+    sizes
 }
 
 /// What starting the engine and handing tasks over costs, in runs of today.

@@ -15,14 +15,18 @@ pub(crate) struct Blocked {
     pub(crate) lock: Option<u64>,
     /// The epoll instance, for a loop.
     pub(crate) epoll: Option<u64>,
+    /// When a sleep ends, by the clock it asked for, in nanoseconds.
+    pub(crate) deadline_ns: Option<u64>,
 }
 
 impl Blocked {
-    fn on(kind: Wait) -> Self {
-        Self { kind, target: String::new(), lock: None, epoll: None }
+    pub(crate) fn on(kind: Wait) -> Self {
+        Self { kind, target: String::new(), lock: None, epoll: None, deadline_ns: None }
     }
 }
 
+/// The target of a wait until a file is safe on the disk.
+pub(crate) const SYNC: &str = "fsync";
 /// Flag of a futex operation: the futex is not shared with other processes.
 const FUTEX_PRIVATE: u64 = 128;
 /// Descriptors of a poll or select that are looked at.
@@ -38,7 +42,12 @@ pub(crate) fn classify(pid: u32, memory: Memory, number: i64, arguments: [u64; 6
             let kind = if second & FUTEX_PRIVATE == 0 { Wait::ProcessLock } else { Wait::Lock };
             Blocked { lock: Some(first), ..Blocked::on(kind) }
         }
-        libc::SYS_nanosleep | libc::SYS_clock_nanosleep => Blocked::on(Wait::Sleep),
+        libc::SYS_nanosleep => Blocked::on(Wait::Sleep),
+        libc::SYS_clock_nanosleep => {
+            let is_absolute = second & libc::TIMER_ABSTIME as u64 != 0;
+            let deadline_ns = is_absolute.then(|| deadline(memory, third)).flatten();
+            Blocked { deadline_ns, ..Blocked::on(Wait::Sleep) }
+        }
         libc::SYS_wait4 | libc::SYS_waitid => Blocked::on(Wait::Child),
         libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => {
             Blocked { epoll: Some(first), ..Blocked::on(Wait::LoopIdle) }
@@ -46,7 +55,10 @@ pub(crate) fn classify(pid: u32, memory: Memory, number: i64, arguments: [u64; 6
         libc::SYS_ppoll => of_all(pid, &polled(memory, first, second)),
         libc::SYS_pselect6 => of_all(pid, &selected(memory, first, [second, third, arguments[3]])),
         libc::SYS_fsync | libc::SYS_fdatasync | libc::SYS_sync | libc::SYS_syncfs
-        | libc::SYS_sync_file_range | libc::SYS_msync | libc::SYS_openat | libc::SYS_unlinkat
+        | libc::SYS_sync_file_range | libc::SYS_msync => {
+            Blocked { target: SYNC.to_owned(), ..Blocked::on(Wait::Disk) }
+        }
+        libc::SYS_openat | libc::SYS_unlinkat
         | libc::SYS_io_getevents | libc::SYS_getdents64 | libc::SYS_fallocate | libc::SYS_ftruncate => {
             Blocked::on(Wait::Disk)
         }
@@ -115,6 +127,12 @@ fn is_older_call(_number: i64) -> bool {
 #[cfg(not(target_arch = "x86_64"))]
 fn older(_pid: u32, _memory: Memory, _number: i64, _arguments: [u64; 6]) -> Blocked {
     Blocked::on(Wait::Other)
+}
+
+/// A `timespec` of the process, in nanoseconds.
+fn deadline(memory: Memory, address: u64) -> Option<u64> {
+    let bytes = memory.bytes::<16>(address).ok()?;
+    word_at(&bytes, 0).checked_mul(1_000_000_000)?.checked_add(word_at(&bytes, 8))
 }
 
 /// The descriptors of a `pollfd` array.

@@ -39,57 +39,47 @@ impl Code {
 
 /// Code objects by address.
 ///
-/// An address may be given to another code object later, so an entry is checked again when it has
-/// not been for [`TRUSTED_LOOKUPS`] lookups of the whole cache.
+/// An address may be given to another code object later, so an entry counts only while the words
+/// that tell code objects apart are the same.
 #[derive(Debug, Default)]
 pub(crate) struct CodeCache {
     entries: HashMap<u64, Entry>,
     texts: HashMap<String, Rc<str>>,
-    lookups: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
     mark: [u64; 4],
-    checked: u64,
     code: Option<Rc<Code>>,
 }
 
-const TRUSTED_LOOKUPS: u64 = 2_000;
+/// Bytes of a code object that are read to know it.
+pub(crate) const HEAD: usize = 152;
+
 /// Entries kept; a program that makes code for ever starts anew.
 const MOST_ENTRIES: usize = 50_000;
 /// Longest file name, function name or line table that is believed.
 const LONGEST: u64 = 1 << 20;
 
 impl CodeCache {
-    /// The code object at `address`, or `None` when there is none.
+    /// The code object at `address`, whose first bytes are `head`; `None` when it is none.
     pub(crate) fn get(
         &mut self,
         memory: Memory,
         layout: &Layout,
         code_type: Option<u64>,
         address: u64,
+        head: &[u8],
     ) -> Option<Rc<Code>> {
-        self.lookups += 1;
-        let now = self.lookups;
-        if let Some(entry) = self.entries.get(&address) {
-            if now - entry.checked < TRUSTED_LOOKUPS {
-                return entry.code.clone();
-            }
+        let mark = mark(layout, head);
+        if let Some(entry) = self.entries.get(&address).filter(|entry| entry.mark == mark) {
+            return entry.code.clone();
         }
-        let head = memory.bytes::<208>(address).ok()?;
-        let mark = mark(layout, &head);
-        if let Some(entry) = self.entries.get_mut(&address) {
-            if entry.mark == mark {
-                entry.checked = now;
-                return entry.code.clone();
-            }
-        }
-        let code = self.read(memory, layout, code_type, address, &head).map(Rc::new);
+        let code = self.read(memory, layout, code_type, address, head).map(Rc::new);
         if self.entries.len() >= MOST_ENTRIES {
             self.entries.clear();
         }
-        self.entries.insert(address, Entry { mark, checked: now, code: code.clone() });
+        self.entries.insert(address, Entry { mark, code: code.clone() });
         code
     }
 

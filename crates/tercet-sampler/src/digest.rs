@@ -32,8 +32,8 @@ pub(crate) struct Digest {
     pub(crate) is_subprocess: bool,
     /// Runs in a worker of a thread pool, or in any started thread.
     pub(crate) is_worker_thread: bool,
-    /// Runs in a pool's worker thread, whether or not a task is under way.
-    pub(crate) is_pool_thread: bool,
+    /// The queue that this worker of a thread pool takes its tasks from.
+    pub(crate) queue: Option<u64>,
     /// Runs in a worker process.
     pub(crate) is_worker_process: bool,
     /// An event loop runs in the thread.
@@ -47,7 +47,7 @@ impl Digest {
     pub(crate) fn of(stack: &[Place]) -> Self {
         let roles = || stack.iter().map(|place| place.code.role);
         let has = |role| roles().any(|found| found == role);
-        let own = stack.iter().position(|place| place.code.origin == Origin::Own);
+        let own = own(stack);
         let inner = &stack[..own.unwrap_or(stack.len())];
         let inner_has = |role| inner.iter().any(|place| place.code.role == role);
         let callback = callback(stack);
@@ -58,10 +58,10 @@ impl Digest {
             is_awaiting: is_awaiting(inner),
             is_exchanging: inner_has(Role::Exchange)
                 || inner_has(Role::ProcessWorker)
-                || (own.is_none() && has(Role::PoolWorker)),
+                || inner_has(Role::OldPoolWorker),
             is_subprocess: inner_has(Role::Subprocess),
             is_worker_thread: has(Role::ThreadRun),
-            is_pool_thread: has(Role::PoolWorker),
+            queue: stack.iter().find_map(|place| place.queue),
             is_worker_process: has(Role::ProcessWorker),
             has_loop: has(Role::LoopRun),
             callback,
@@ -69,12 +69,20 @@ impl Digest {
     }
 }
 
+/// The innermost frame of the user's own code. Code that is made from a string, as `namedtuple` makes
+/// it, counts only when there is no file of the user's on the stack.
+fn own(stack: &[Place]) -> Option<usize> {
+    let is_own = |place: &Place| place.code.origin == Origin::Own;
+    let is_file = |place: &Place| is_own(place) && !place.code.file.starts_with('<');
+    stack.iter().position(is_file).or_else(|| stack.iter().position(is_own))
+}
+
 /// Whether the library's innermost frames wait for another thread: `Condition.wait` and its kin, but
 /// not when a semaphore waits through them.
 fn is_awaiting(inner: &[Place]) -> bool {
     let mut roles = inner.iter().map(|place| place.code.role);
-    match roles.find(|role| matches!(role, Role::Await | Role::Acquire | Role::PoolWorker)) {
-        Some(Role::PoolWorker) => true,
+    match roles.find(|role| matches!(role, Role::Await | Role::Acquire | Role::PoolWorker | Role::OldPoolWorker)) {
+        Some(Role::PoolWorker | Role::OldPoolWorker) => true,
         Some(Role::Await) => !inner.iter().any(|place| place.code.role == Role::Acquire),
         _ => false,
     }
@@ -91,8 +99,8 @@ fn callback(stack: &[Place]) -> Option<u64> {
 }
 
 fn line(stack: &[Place], in_loop: bool) -> Option<LineKey> {
-    let of = |origin| stack.iter().find(|place| place.code.origin == origin);
-    let place = of(Origin::Own).or_else(|| of(Origin::SitePackages)).or(stack.first())?;
+    let package = || stack.iter().position(|place| place.code.origin == Origin::SitePackages);
+    let place = stack.get(own(stack).or_else(package).unwrap_or(0))?;
     Some(LineKey {
         file: place.code.file.clone(),
         line: place.line(),

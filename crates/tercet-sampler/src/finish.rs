@@ -7,6 +7,7 @@ use tercet_model::{
     ThreadProfile, Traffic, Unreadable, Wait,
 };
 
+use crate::blocked::SYNC;
 use crate::digest::LineKey;
 use crate::error::Error;
 use crate::fold::{Fold, LineSum};
@@ -32,13 +33,14 @@ pub(crate) fn profile(sampler: Sampler) -> Profile {
     processes.sort_by_key(|process| process.pid);
     let fold = sampler.fold;
     let body_s = fold.phases.body_s.max(1e-9);
+    let (work, shares) = settled(&fold, body_s);
     let mut profile = Profile {
         source: Source::Sampler,
         samples: fold.samples,
         wall_s,
         phases: fold.phases,
-        shares: fold.shares.normalised(),
-        work: scaled(&fold, body_s),
+        shares,
+        work,
         tasks: Tasks { count: count(&fold), ..Tasks::default() },
         traffic: traffic(&processes, &fold),
         symptoms: symptoms(&fold, body_s),
@@ -75,6 +77,25 @@ fn scaled(fold: &Fold, body_s: f64) -> tercet_model::Work {
     work
 }
 
+/// The work, and the shares with it, once the counters have had their say.
+///
+/// A thread that wakes up to wait for the GIL again is *running* without it for a moment, and for a
+/// long moment when processors are scarce. While threads fight for the GIL no more can have computed
+/// without it than the processor time that is left when those with it have had theirs.
+fn settled(fold: &Fold, body_s: f64) -> (tercet_model::Work, Shares) {
+    let mut work = scaled(fold, body_s);
+    let mut shares = fold.shares.normalised();
+    if work.gil_wait > 0.1 && work.nogil > 0.0 {
+        let possible = (work.cpu - work.gil).clamp(0.0, work.nogil);
+        let excess = shares[Wait::CpuNogil] * (1.0 - possible / work.nogil);
+        shares[Wait::CpuNogil] -= excess;
+        shares[Wait::GilWait] += excess;
+        work.gil_wait += work.nogil - possible;
+        work.nogil = possible;
+    }
+    (work, shares)
+}
+
 /// How many separate waits were seen on the line that waits most; nothing when they are too short
 /// to be told apart.
 fn count(fold: &Fold) -> Option<f64> {
@@ -99,16 +120,48 @@ fn traffic(processes: &[Process], fold: &Fold) -> Traffic {
 
 fn symptoms(fold: &Fold, body_s: f64) -> Symptoms {
     let (spin_s, poll_s) = turns(fold);
+    let total_s: f64 = fold.lines.values().map(|line| line.shares.total()).sum();
+    let share = |holds: &dyn Fn(&LineKey, &LineSum) -> f64| {
+        let part: f64 = fold.lines.iter().map(|(key, line)| holds(key, line)).sum();
+        if total_s > 0.0 { (part / total_s).min(1.0) } else { 0.0 }
+    };
+    let kernel = |line: &LineSum| line.shares.sum(|kind| matches!(kind, Wait::CpuNogil | Wait::Runnable));
     Symptoms {
         spin_share: (spin_s / body_s).min(1.0),
         poll_share: (poll_s / body_s).min(1.0),
-        loop_waits_share: (fold.event_loop.waits_s / body_s).min(1.0),
+        loop_waits_share: (fold.event_loop.waits_s / body_s
+            + share(&|key, line| if key.in_loop && line.shares[Wait::Disk] > 0.0 { kernel(line) } else { 0.0 }))
+        .min(1.0),
         loop_computes_share: (fold.event_loop.computes_s / body_s).min(1.0),
-        pace_share: 0.0,
+        pace_share: share(&|_, line| if is_beaten(line) { line.shares[Wait::Sleep] } else { 0.0 }),
+        far_limit_share: share(&|_, line| if is_limited(line, body_s) { line.wait_s } else { 0.0 }),
+        sync_share: share(&|_, line| {
+            if line.targets.contains_key(SYNC) { line.shares[Wait::Disk] + kernel(line) } else { 0.0 }
+        }),
         gc_share: fold.shares.normalised()[Wait::Gc],
         lock_share: (fold.fought_lock_s / body_s).min(1.0),
         unknown_share: fold.shares.normalised()[Wait::Other],
     }
+}
+
+/// Whether the sleeps on a line end at a beat that the work between them does not shift: the program
+/// works out how long to sleep, to keep time. A plain `sleep(x)` ends later by every wake-up before it.
+fn is_beaten(line: &LineSum) -> bool {
+    const STEADY_NS: u64 = 4_000;
+    let mut beats = line.beats_ns.clone();
+    if beats.len() < 6 {
+        return false;
+    }
+    beats.sort_unstable();
+    let median = beats[beats.len() / 2];
+    let mut off: Vec<u64> = beats.iter().map(|beat| beat.abs_diff(median)).collect();
+    off.sort_unstable();
+    off[off.len() / 2] < STEADY_NS
+}
+
+/// Whether several workers wait on a line and are let go one by one.
+fn is_limited(line: &LineSum, body_s: f64) -> bool {
+    line.thread_wait_s > 3.0 * body_s && line.ends.is_regular()
 }
 
 /// Seconds spent turning in loops that only ask again, and in loops that ask without waiting.
@@ -172,6 +225,7 @@ fn pool(fold: &Fold, processes: &[Process], body_s: f64) -> Option<Pool> {
             workers: workers.len() as u32,
             busy: workers.iter().sum::<f64>() / body_s,
             tasks_per_worker: 0.0,
+            backlog: None,
         });
     }
     let threads: Vec<_> = fold.threads.values().filter(|thread| thread.is_worker && thread.samples > 1).collect();
@@ -181,6 +235,7 @@ fn pool(fold: &Fold, processes: &[Process], body_s: f64) -> Option<Pool> {
         workers: concurrent,
         busy: threads.iter().map(|thread| thread.busy_s).sum::<f64>() / body_s,
         tasks_per_worker: threads.iter().map(|thread| thread.waits as f64).sum::<f64>() / threads.len() as f64,
+        backlog: (fold.backlog.1 > 0.0).then(|| fold.backlog.0 / fold.backlog.1),
     })
 }
 

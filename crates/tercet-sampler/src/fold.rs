@@ -48,7 +48,42 @@ pub(crate) struct LineSum {
     pub(crate) wait_s: f64,
     pub(crate) system_s: f64,
     pub(crate) targets: BTreeMap<String, f64>,
+    /// Seconds in waits, summed over threads: more than the line's share when several wait at once.
+    pub(crate) thread_wait_s: f64,
+    pub(crate) ends: Ends,
+    /// Times between the deadlines of sleeps that follow one another in a thread, in nanoseconds.
+    pub(crate) beats_ns: Vec<u64>,
 }
+
+/// When waits end, as the intervals between the ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ends {
+    last_s: Option<f64>,
+    count: f64,
+    sum: f64,
+    squares: f64,
+}
+
+impl Ends {
+    fn add(&mut self, now_s: f64) {
+        if let Some(interval) = self.last_s.replace(now_s).map(|last| now_s - last) {
+            self.count += 1.0;
+            self.sum += interval;
+            self.squares += interval * interval;
+        }
+    }
+
+    /// Whether there are enough, and they are as regular as one server with a queue makes them.
+    /// Independent waits end in bursts or at random, with a coefficient of variation of about one.
+    pub(crate) fn is_regular(&self) -> bool {
+        let mean = self.sum / self.count.max(1.0);
+        let variance = (self.squares / self.count.max(1.0) - mean * mean).max(0.0);
+        self.count >= 10.0 && variance.sqrt() < 0.45 * mean
+    }
+}
+
+/// Beats kept for a line.
+const MOST_BEATS: usize = 64;
 
 /// What is known of one thread.
 #[derive(Clone, Debug, Default)]
@@ -102,7 +137,12 @@ pub(crate) struct Fold {
     pub(crate) fought_lock_s: f64,
     pub(crate) event_loop: LoopSum,
     pub(crate) worker_processes: HashSet<u32>,
+    /// Tasks in the queue of the program's thread pool, times seconds, and those seconds.
+    pub(crate) backlog: (f64, f64),
     running: HashMap<(u32, u32), Running>,
+    /// The line on which a thread waited at the last look.
+    waiting: HashMap<(u32, u32), LineKey>,
+    deadlines: HashMap<(u32, u32), u64>,
     has_body: bool,
 }
 
@@ -165,6 +205,7 @@ impl Fold {
 
     fn add_body(&mut self, tick: &Tick<'_>, active: &[&Look<'_>], length_s: f64) {
         self.add_threads(tick, length_s);
+        self.add_waits(tick, length_s);
         self.add_loops(tick, length_s);
         let voters: Vec<&Look<'_>> = if active.is_empty() { idle(tick) } else { active.to_vec() };
         let weight = length_s / voters.len().max(1) as f64;
@@ -207,6 +248,35 @@ impl Fold {
             self.work.queue_delay += sight.delay_ns as f64 / 1e9;
             if look.part == Part::Worker && sight.digest.is_worker_process {
                 self.worker_processes.insert(look.pid);
+            }
+        }
+    }
+
+    fn add_waits(&mut self, tick: &Tick<'_>, length_s: f64) {
+        let backlog = tick.looks.iter().filter_map(|look| look.sight.backlog).max();
+        if let Some(backlog) = backlog {
+            self.backlog.0 += backlog as f64 * length_s;
+            self.backlog.1 += length_s;
+        }
+        for look in tick.looks.iter().filter(|look| look.part != Part::External) {
+            let (key, sight) = ((look.pid, look.tid), look.sight);
+            let is_wait = sight.kind.is_overlappable() && !sight.is_idle;
+            if is_wait && sight.is_same_wait {
+                if let Some(line) = self.waiting.get(&key).and_then(|line| self.lines.get_mut(line)) {
+                    line.thread_wait_s += length_s;
+                }
+                continue;
+            }
+            if let Some(line) = self.waiting.remove(&key).and_then(|line| self.lines.get_mut(&line)) {
+                line.ends.add(self.now_s);
+            }
+            let Some(line) = sight.digest.line.as_ref().filter(|_| is_wait) else { continue };
+            self.waiting.insert(key, line.clone());
+            let beat = sight.deadline_ns.and_then(|now| now.checked_sub(self.deadlines.insert(key, now)?));
+            let line = self.lines.entry(line.clone()).or_default();
+            line.thread_wait_s += length_s;
+            if line.beats_ns.len() < MOST_BEATS {
+                line.beats_ns.extend(beat);
             }
         }
     }

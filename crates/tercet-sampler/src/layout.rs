@@ -88,6 +88,8 @@ pub(crate) struct Frame {
     pub(crate) previous: u64,
     pub(crate) code: u64,
     pub(crate) position: Position,
+    /// Where the arguments of the function begin.
+    pub(crate) locals: u64,
     /// Where the owner stands, and the lowest owner that means a frame without Python code.
     pub(crate) owner: Option<(u64, u8)>,
 }

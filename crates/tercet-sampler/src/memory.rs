@@ -31,6 +31,32 @@ impl Memory {
         }
     }
 
+    /// `N` bytes at `first` and, in the same call, `M` bytes at `second` when they can be read.
+    pub(crate) fn pair<const N: usize, const M: usize>(
+        self,
+        first: u64,
+        second: u64,
+    ) -> io::Result<([u8; N], Option<[u8; M]>)> {
+        let (mut one, mut two) = ([0; N], [0; M]);
+        let local = [
+            libc::iovec { iov_base: one.as_mut_ptr().cast(), iov_len: N },
+            libc::iovec { iov_base: two.as_mut_ptr().cast(), iov_len: M },
+        ];
+        let remote = [
+            libc::iovec { iov_base: first as *mut libc::c_void, iov_len: N },
+            libc::iovec { iov_base: second as *mut libc::c_void, iov_len: M },
+        ];
+        // SAFETY: `local` describes exactly the two arrays, which live and are not otherwise used
+        // until the call returns; the remote addresses are only interpreted by the kernel.
+        let read = unsafe { libc::process_vm_readv(self.pid, local.as_ptr(), 2, remote.as_ptr(), 2, 0) };
+        match usize::try_from(read) {
+            Ok(count) if count == N + M => Ok((one, Some(two))),
+            Ok(count) if count >= N => Ok((one, None)),
+            Ok(_) => Err(io::Error::from_raw_os_error(libc::EFAULT)),
+            Err(_) => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// `N` bytes at `address`.
     pub(crate) fn bytes<const N: usize>(self, address: u64) -> io::Result<[u8; N]> {
         let mut buffer = [0; N];

@@ -275,7 +275,10 @@ impl Process {
             Found::Running => self.running(state, moved, ownership),
             Found::Blocked(blocked) => {
                 let digest = self.digest(state);
-                let gil = ownership.map(|((gil, is_holder), _)| (gil, is_holder));
+                // Only one that held the GIL before and after it was seen waiting waits with it.
+                let gil = ownership.zip(state).map(|(((gil, is_holder), _), (_, one))| {
+                    (gil, is_holder && one.gil == gil)
+                });
                 let kind = kind_of_wait(&blocked, gil, &digest);
                 let is_python = state.is_some();
                 Sight {
@@ -286,8 +289,9 @@ impl Process {
                     delay_ns: moved.delay_ns,
                     system_share: 0.0,
                     target: blocked.target.as_str().into(),
-                    lock: blocked.lock,
+                    deadline_ns: blocked.deadline_ns,
                     epoll: blocked.epoll,
+                    backlog: self.backlog(&digest),
                     digest,
                     is_python,
                 }
@@ -311,6 +315,7 @@ impl Process {
             Some(((_, true), false)) => Wait::CpuGil,
             _ => Wait::CpuNogil,
         };
+        let digest = self.digest(state);
         let system_share = state
             .and_then(|(state, _)| self.threads.get_mut(&state.tid))
             .map_or(0.0, Thread::system_share);
@@ -322,9 +327,10 @@ impl Process {
             delay_ns: moved.delay_ns,
             system_share,
             target: "".into(),
-            lock: None,
+            deadline_ns: None,
             epoll: None,
-            digest: self.digest(state),
+            backlog: self.backlog(&digest),
+            digest,
             is_python: state.is_some(),
         }
     }
@@ -336,6 +342,10 @@ impl Process {
         let after = self.python.as_ref().and_then(|python| python.gil(before.address)).unwrap_or(before);
         let is_holder = after.holder == Some(state.address);
         (after, is_holder || (after.switches != before.switches && before.holder == Some(state.address)))
+    }
+
+    fn backlog(&self, digest: &Digest) -> Option<u64> {
+        self.python.as_ref()?.backlog(digest.queue?)
     }
 
     fn digest(&mut self, state: Option<&(ThreadState, InterpreterState)>) -> Rc<Digest> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use crate::code::{Code, CodeCache};
+use crate::code::{Code, CodeCache, HEAD};
 use crate::elf;
 use crate::error::{Error, Result};
 use crate::layout::{CurrentFrame, Gil, GilPlace, Layout, Position, ThreadId, Version};
@@ -61,8 +61,14 @@ pub(crate) struct Place {
     pub(crate) position: i64,
     /// Where the frame lies: the same coroutine keeps its frame across waits.
     pub(crate) address: u64,
+    /// The queue that a pool's worker takes its tasks from.
+    pub(crate) queue: Option<u64>,
 }
 
+/// Bytes of a frame that are read: up to the arguments of its function, or the fields before them.
+const FRAME: usize = 376;
+/// A queue longer than this was misread.
+const MOST_TASKS: u64 = 1 << 32;
 /// Most interpreters, threads and frames that are followed: a torn list must end.
 const MOST_INTERPRETERS: usize = 64;
 const MOST_THREADS: usize = 4_096;
@@ -177,37 +183,51 @@ impl Python {
     }
 
     /// The stack of a thread, the innermost frame first.
+    ///
+    /// The code object of a frame and the frame before it are read in one call: a step a frame.
     pub(crate) fn stack(&self, thread: &ThreadState, codes: &mut CodeCache) -> Vec<Place> {
         let mut places = Vec::new();
         let mut address = thread.frame;
-        for _ in 0..MOST_FRAMES {
-            if address == 0 {
-                break;
+        let mut next = self.memory.bytes::<FRAME>(address).ok();
+        while let Some(bytes) = next.filter(|_| address != 0 && places.len() < MOST_FRAMES) {
+            let frame = &self.layout.frame;
+            let previous = word_at(&bytes, frame.previous as usize);
+            // The low bits of the reference are tags from 3.14 on, and zero before.
+            let code = word_at(&bytes, frame.code as usize) & !7;
+            if frame.owner.is_some_and(|(offset, lowest)| bytes[offset as usize] >= lowest) {
+                next = self.memory.bytes(previous).ok();
+            } else {
+                let Ok((head, before)) = self.memory.pair::<HEAD, FRAME>(code, previous) else { break };
+                let code = codes.get(self.memory, &self.layout, self.code_type, code, &head);
+                let position = |code: &Code| match frame.position {
+                    Position::Index(offset) => i64::from(int_at(&bytes, offset as usize)),
+                    Position::Pointer(offset) => code.position(word_at(&bytes, offset as usize)),
+                };
+                places.extend(code.map(|code| Place {
+                    position: position(&code),
+                    queue: code.role.queue_argument(self.version.minor).map(|index| {
+                        word_at(&bytes, (frame.locals + 8 * index) as usize) & !7
+                    }),
+                    code,
+                    address,
+                }));
+                next = before;
             }
-            let Ok(bytes) = self.memory.bytes::<104>(address) else { break };
-            if let Some(place) = self.place(address, &bytes, codes) {
-                places.push(place);
-            }
-            address = word_at(&bytes, self.layout.frame.previous as usize);
+            address = previous;
         }
         places
     }
 
-    fn place(&self, address: u64, bytes: &[u8], codes: &mut CodeCache) -> Option<Place> {
-        let frame = &self.layout.frame;
-        if let Some((offset, lowest)) = frame.owner {
-            if bytes[offset as usize] >= lowest {
-                return None;
-            }
-        }
-        // The two low bits of the reference are tags from 3.14 on, and zero before.
-        let code = word_at(bytes, frame.code as usize) & !3;
-        let code = codes.get(self.memory, &self.layout, self.code_type, code)?;
-        let position = match frame.position {
-            Position::Index(offset) => i64::from(int_at(bytes, offset as usize)),
-            Position::Pointer(offset) => code.position(word_at(bytes, offset as usize)),
+    /// How many tasks wait in the queue of a thread pool, a `queue.SimpleQueue`.
+    pub(crate) fn backlog(&self, queue: u64) -> Option<u64> {
+        let bytes = self.memory.bytes::<72>(queue).ok()?;
+        let count = if self.version.minor < 13 {
+            let list = self.memory.bytes::<24>(word_at(&bytes, 32)).ok()?;
+            word_at(&list, 16).checked_sub(word_at(&bytes, 40))?
+        } else {
+            word_at(&bytes, 56)
         };
-        Some(Place { code, position, address })
+        (count < MOST_TASKS).then_some(count)
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) enum Role {
     Acquire,
     /// The outermost function of a worker thread of a pool.
     PoolWorker,
+    /// The outermost function of a worker of `multiprocessing.Pool` and its `ThreadPool`.
+    OldPoolWorker,
     /// `Thread.run` and what calls it: the outermost functions of any thread.
     ThreadRun,
     /// Moves tasks and results between the processes of a pool.
@@ -52,7 +54,7 @@ impl Role {
             ("concurrent/futures/thread.py", "_worker") => Self::PoolWorker,
             ("concurrent/futures/_base.py", "result" | "exception" | "wait" | "as_completed") => Self::Await,
             ("concurrent/futures/process.py", "_process_worker") => Self::ProcessWorker,
-            ("multiprocessing/pool.py", "worker") => Self::PoolWorker,
+            ("multiprocessing/pool.py", "worker") => Self::OldPoolWorker,
             ("multiprocessing/process.py", "_bootstrap" | "run") => Self::ProcessWorker,
             ("multiprocessing/spawn.py" | "multiprocessing/forkserver.py", "_main" | "main") => Self::ProcessWorker,
             ("multiprocessing/synchronize.py", _) => Self::Plain,
@@ -64,6 +66,15 @@ impl Role {
             ("asyncio/runners.py", "run") => Self::LoopRun,
             ("asyncio/events.py", "_run") => Self::LoopCallback,
             _ => Self::Plain,
+        }
+    }
+
+    /// Which argument of the function is the queue of a thread pool.
+    pub(crate) fn queue_argument(self, minor: u8) -> Option<u64> {
+        match self {
+            Self::PoolWorker => Some(if minor < 14 { 1 } else { 2 }),
+            Self::OldPoolWorker => Some(0),
+            _ => None,
         }
     }
 

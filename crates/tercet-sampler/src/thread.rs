@@ -38,8 +38,10 @@ pub(crate) struct Sight {
     /// Share of the processor time since the look before that was spent in the kernel.
     pub(crate) system_share: f64,
     pub(crate) target: Rc<str>,
-    /// The lock it waits for.
-    pub(crate) lock: Option<u64>,
+    /// When its sleep ends.
+    pub(crate) deadline_ns: Option<u64>,
+    /// How many tasks wait in the queue of the pool it works for.
+    pub(crate) backlog: Option<u64>,
     /// The epoll instance it waits in.
     pub(crate) epoll: Option<u64>,
     pub(crate) digest: Rc<Digest>,
@@ -48,6 +50,12 @@ pub(crate) struct Sight {
 }
 
 impl Sight {
+    /// Whether the thread can only have stayed as it was while it was given no processor. Who holds
+    /// the GIL is asked anew each time.
+    fn is_lasting(&self) -> bool {
+        !self.kind.is_cpu() && self.kind != Wait::GilHeld
+    }
+
     /// Of a moment that needs a processor, the share that had one and the share that waited for one.
     pub(crate) fn split(&self) -> (f64, f64) {
         let total = self.cpu_ns + self.delay_ns;
@@ -104,7 +112,7 @@ impl Thread {
             slices: counters.slices - self.counters.slices.min(counters.slices),
         };
         self.counters = counters;
-        if let Some(last) = self.last.as_ref().filter(|last| moved.slices == 0 && !last.kind.is_cpu()) {
+        if let Some(last) = self.last.as_ref().filter(|last| moved.slices == 0 && last.is_lasting()) {
             let same = Sight { is_same_wait: true, cpu_ns: 0, delay_ns: 0, ..last.clone() };
             return Ok((Found::Unmoved(same), moved));
         }
@@ -115,7 +123,7 @@ impl Thread {
             Position::Elsewhere => match self.files.stat()?.state {
                 b'R' => self.running(has_run),
                 b'T' | b't' => Found::Stopped,
-                _ => Found::Blocked(Blocked { kind: Wait::Disk, target: String::new(), lock: None, epoll: None }),
+                _ => Found::Blocked(Blocked::on(Wait::Disk)),
             },
         };
         Ok((found, moved))

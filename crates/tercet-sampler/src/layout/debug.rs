@@ -162,6 +162,7 @@ impl Table<'_> {
                 previous: self.at("frame", "previous"),
                 code: self.at("frame", "executable"),
                 position: Position::Pointer(self.at("frame", "instr_ptr")),
+                locals: self.at("frame", "localsplus"),
                 owner: Some((self.at("frame", "owner"), 3)),
             },
             code: Code {

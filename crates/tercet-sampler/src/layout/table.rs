@@ -17,7 +17,7 @@ pub(super) const V3_10: Layout = Layout {
     interpreter: Interpreter { next: 0, threads: 8, gc_collecting: 816 },
     gil: Gil { place: GilPlace::InRuntime(352), ..GIL_FIELDS },
     thread: Thread { next: 8, id: ThreadId::Pthread(176), current: CurrentFrame::Direct(24) },
-    frame: Frame { previous: 24, code: 32, position: Position::Index(96), owner: None },
+    frame: Frame { previous: 24, code: 32, position: Position::Index(96), locals: 352, owner: None },
     code: Code {
         filename: 104,
         name: 112,
@@ -42,7 +42,7 @@ pub(super) const V3_11: Layout = Layout {
     interpreter: Interpreter { next: 0, threads: 16, gc_collecting: 848 },
     gil: Gil { place: GilPlace::InRuntime(360), ..GIL_FIELDS },
     thread: Thread { next: 8, id: ThreadId::Native(160), current: CurrentFrame::Behind(56, 8) },
-    frame: Frame { previous: 48, code: 32, position: Position::Pointer(56), owner: None },
+    frame: Frame { previous: 48, code: 32, position: Position::Pointer(56), locals: 72, owner: None },
     code: Code {
         filename: 112,
         name: 120,
@@ -60,7 +60,7 @@ pub(super) const V3_12: Layout = Layout {
     interpreter: Interpreter { next: 0, threads: 72, gc_collecting: 312 },
     gil: Gil { place: GilPlace::Behind(384), ..GIL_FIELDS },
     thread: Thread { next: 8, id: ThreadId::Native(144), current: CurrentFrame::Behind(56, 0) },
-    frame: Frame { previous: 8, code: 0, position: Position::Pointer(56), owner: Some((70, 3)) },
+    frame: Frame { previous: 8, code: 0, position: Position::Pointer(56), locals: 72, owner: Some((70, 3)) },
     code: Code {
         filename: 112,
         name: 120,
