@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     match rendered(&sample, &form, width) {
-        Ok(report) => println!("{report}"),
+        Ok(report) => println!("{}", report.trim_end()),
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::FAILURE;

@@ -59,6 +59,8 @@ fn symptoms(symptoms: &Symptoms) -> impl Iterator<Item = Fact> {
         ("Waits set by a clock", symptoms.pace_share),
         ("Collects garbage", symptoms.gc_share),
         ("Waits on one lock", symptoms.lock_share),
+        ("Limited by the far side", symptoms.far_limit_share),
+        ("Makes files safe on the disk", symptoms.sync_share),
         ("Could not be classified", symptoms.unknown_share),
     ];
     let shown = all.into_iter().filter(|(_, share)| *share >= WORTH_A_WORD);

@@ -28,31 +28,31 @@ impl Phases {
 /// How much of each sort of work there is.
 #[derive(Serialize)]
 pub(super) struct Work {
-    gil: Share,
-    nogil: Share,
-    child_cpu: Share,
-    wait: Share,
-    lock: Share,
-    gil_wait: Share,
-    gil_held: Share,
-    queue_delay: Share,
-    cpu: Share,
-    gil_serial: Share,
+    gil: Amount,
+    nogil: Amount,
+    child_cpu: Amount,
+    wait: Amount,
+    lock: Amount,
+    gil_wait: Amount,
+    gil_held: Amount,
+    queue_delay: Amount,
+    cpu: Amount,
+    gil_serial: Amount,
 }
 
 impl Work {
     pub(super) fn of(work: &model::Work) -> Self {
         Self {
-            gil: Share::of(work.gil),
-            nogil: Share::of(work.nogil),
-            child_cpu: Share::of(work.child_cpu),
-            wait: Share::of(work.wait),
-            lock: Share::of(work.lock),
-            gil_wait: Share::of(work.gil_wait),
-            gil_held: Share::of(work.gil_held),
-            queue_delay: Share::of(work.queue_delay),
-            cpu: Share::of(work.cpu),
-            gil_serial: Share::of(work.gil_serial),
+            gil: Amount::of(work.gil),
+            nogil: Amount::of(work.nogil),
+            child_cpu: Amount::of(work.child_cpu),
+            wait: Amount::of(work.wait),
+            lock: Amount::of(work.lock),
+            gil_wait: Amount::of(work.gil_wait),
+            gil_held: Amount::of(work.gil_held),
+            queue_delay: Amount::of(work.queue_delay),
+            cpu: Amount::of(work.cpu),
+            gil_serial: Amount::of(work.gil_serial),
         }
     }
 }
@@ -109,6 +109,8 @@ pub(super) struct Symptoms {
     pace_share: Share,
     gc_share: Share,
     lock_share: Share,
+    far_limit_share: Share,
+    sync_share: Share,
     unknown_share: Share,
 }
 
@@ -122,6 +124,8 @@ impl Symptoms {
             pace_share: Share::of(symptoms.pace_share),
             gc_share: Share::of(symptoms.gc_share),
             lock_share: Share::of(symptoms.lock_share),
+            far_limit_share: Share::of(symptoms.far_limit_share),
+            sync_share: Share::of(symptoms.sync_share),
             unknown_share: Share::of(symptoms.unknown_share),
         }
     }
@@ -134,6 +138,7 @@ pub(super) struct Pool {
     workers: u32,
     busy: Amount,
     tasks_per_worker: Amount,
+    backlog: Option<Amount>,
 }
 
 impl Pool {
@@ -143,6 +148,7 @@ impl Pool {
             workers: pool.workers,
             busy: Amount::of(pool.busy),
             tasks_per_worker: Amount::of(pool.tasks_per_worker),
+            backlog: pool.backlog.map(Amount::of),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Programs at the edges: many threads, many processes, nothing at all, hostile names.
 
 use tercet_model::{
-    Machine, Origin, Phases, Pool, PoolKind, Profile, Remedy, Tasks, ThreadProfile, Traffic, Verdict, Wait, Work,
+    Machine, Origin, Phases, PoolKind, Profile, Remedy, Tasks, ThreadProfile, Traffic, Verdict, Wait, Work,
 };
 use tercet_report::Subject;
 
 use super::Sample;
-use super::make::{by, line, process, reasons, shares, subject, thread, verdict};
+use super::make::{by, line, pool_of, process, reasons, shares, subject, thread, verdict};
 
 /// Two hundred threads, most of them idle.
 pub fn many() -> Sample {
@@ -33,7 +33,7 @@ pub fn many() -> Sample {
         shares: Wait::ALL.into_iter().map(|kind| (kind, 1.0 / 15.0)).collect(),
         work: Work { gil: 0.4, gil_wait: 3.0, wait: 21.0, gil_serial: 0.4, ..Work::default() },
         tasks: Tasks { count: Some(120_000.0), ..Tasks::default() },
-        pool: Some(Pool { kind: PoolKind::Threads, workers: 200, busy: 28.6, tasks_per_worker: 9.0 }),
+        pool: Some(pool_of(PoolKind::Threads, 200, 28.6, 9.0)),
         processes: vec![process(100, 1, "python3 -m service", &threads)],
         threads,
         lines,
@@ -64,7 +64,7 @@ pub fn pool() -> Sample {
         phases: Phases { imports_s: 0.8, body_s: 8.3, exit_s: 0.1 },
         shares: shares(&kinds),
         traffic: Traffic { bytes: 504e6, messages: 64_000.0, busy_share: 0.61 },
-        pool: Some(Pool { kind: PoolKind::Processes, workers: 16, busy: 5.1, tasks_per_worker: 4e3 }),
+        pool: Some(pool_of(PoolKind::Processes, 16, 5.1, 4e3)),
         threads,
         processes,
         lines: vec![by(

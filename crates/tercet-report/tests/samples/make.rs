@@ -1,8 +1,8 @@
 //! Small makers of facts.
 
 use tercet_model::{
-    Line, Model, Origin, Prediction, ProcessProfile, Profile, Reason, Remedy, Shares, ThreadProfile, Verdict, Wait,
-    predict,
+    Line, Model, Origin, Pool, PoolKind, Prediction, ProcessProfile, Profile, Reason, Remedy, Shares, ThreadProfile,
+    Verdict, Wait, predict,
 };
 use tercet_report::Subject;
 
@@ -134,6 +134,11 @@ pub fn verdict(profile: &Profile, remedy: Remedy, workers: Option<u32>, sentence
         reasons: vec![],
         predictions,
     }
+}
+
+/// A pool whose queue was read to be empty.
+pub fn pool_of(kind: PoolKind, workers: u32, busy: f64, tasks_per_worker: f64) -> Pool {
+    Pool { kind, workers, busy, tasks_per_worker, backlog: Some(0.0) }
 }
 
 /// Reasons of falling weight.

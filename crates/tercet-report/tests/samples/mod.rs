@@ -25,12 +25,14 @@ impl Sample {
 }
 
 /// The names of all samples.
-pub const NAMES: [&str; 9] = ["crawl", "downloads", "blocked", "burn", "many", "pool", "empty", "one", "hostile"];
+pub const NAMES: [&str; 10] =
+    ["crawl", "fixed", "downloads", "blocked", "burn", "many", "pool", "empty", "one", "hostile"];
 
 /// The sample of a name.
 pub fn named(name: &str) -> Option<Sample> {
     Some(match name {
         "crawl" => plain::crawl(),
+        "fixed" => plain::fixed(),
         "downloads" => plain::downloads(),
         "blocked" => plain::blocked(),
         "burn" => plain::burn(),

@@ -1,12 +1,13 @@
 //! Programs as people write them.
 
 use tercet_model::{
-    EventLoop, Machine, Origin, Phases, Profile, Remedy, Symptoms, Tasks, Traffic, Unreadable, Wait, Work,
+    EventLoop, Machine, Model, Origin, Phases, PoolKind, Prediction, Profile, Remedy, Symptoms, Tasks, Traffic,
+    Unreadable, Wait, Work,
 };
 use tercet_report::Subject;
 
 use super::Sample;
-use super::make::{by, line, process, reasons, shares, subject, thread, verdict};
+use super::make::{by, line, pool_of, process, reasons, shares, subject, thread, verdict};
 
 /// A crawler with four threads that wait for the network, parse, write files, and fight for the GIL.
 pub fn crawl() -> Sample {
@@ -79,6 +80,32 @@ pub fn crawl() -> Sample {
         (0.3, "the GIL is held for 24% of the time, so threads give at most 4.2x"),
     ]);
     Sample { subject: subject("crawl.py"), profile, verdict }
+}
+
+/// The crawler with every optional fact and with figures that do not come from the model's formula, so that what is
+/// expected of the reports does not change with it.
+pub fn fixed() -> Sample {
+    let mut sample = crawl();
+    let Sample { profile, verdict, .. } = &mut sample;
+    profile.pool = Some(pool_of(PoolKind::Threads, 4, 3.92, 128.0));
+    profile.event_loop = Some(EventLoop { idle_share: 0.25, busy_share: 0.125, in_flight: Some(6.5) });
+    profile.tasks.is_portable = Some(true);
+    for thread in &mut profile.threads {
+        thread.timeline = vec![None, Some(Wait::CpuGil), Some(Wait::Network), Some(Wait::Network)];
+    }
+    profile.processes[0].gil_timeline = vec![None, Some(4711), None, Some(4712)];
+    verdict.predictions = [(Model::Threads, Some(4.2)), (Model::Processes, Some(5.0)), (Model::EventLoop, None)]
+        .into_iter()
+        .flat_map(|(model, bound)| [2, 4, 8, 16, 64].map(|workers| fixed_gain(model, workers, bound)))
+        .collect();
+    (verdict.speedup, verdict.bound) = (Some(3.36), Some(4.2));
+    sample
+}
+
+fn fixed_gain(model: Model, workers: u32, bound: Option<f64>) -> Prediction {
+    let number = f64::from(workers);
+    let speedup = bound.map_or(number, |bound| bound * number / (number + bound - 1.0));
+    Prediction { model, workers, speedup, bound }
 }
 
 /// Ten downloads, one after another.
