@@ -64,6 +64,8 @@ pub enum Source {
 pub struct Phases {
     /// Start of the interpreter and moments in which all that happens is importing.
     pub imports_s: f64,
+    /// Worker processes start and import while the program waits for them.
+    pub pool_start_s: f64,
     /// The part that repeats, on which the verdict rests.
     pub body_s: f64,
     /// From the end of the main module to the end of the process.

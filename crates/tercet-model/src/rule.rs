@@ -43,7 +43,7 @@ pub(crate) fn all_that_hold(facts: &Facts<'_>) -> Vec<Finding> {
 
 fn imports(facts: &Facts<'_>) -> Option<Finding> {
     let phases = &facts.profile.phases;
-    let whole_s = phases.imports_s + phases.body_s + phases.exit_s;
+    let whole_s = phases.imports_s + phases.pool_start_s + phases.body_s + phases.exit_s;
     let share = phases.imports_s / whole_s.max(1e-9);
     (share > 0.5 && phases.imports_s > 0.5).then(|| {
         let at = facts.at(|line| line.kind.is_cpu());
@@ -214,7 +214,7 @@ fn pace(facts: &Facts<'_>) -> Option<Finding> {
 
 fn gil_fight(facts: &Facts<'_>) -> Option<Finding> {
     let work = facts.work();
-    let fights = work.gil_wait > 0.25 && work.gil_serial > 0.5 && facts.machine().has_gil;
+    let fights = work.gil_wait > 0.25 && work.gil_serial > 0.4 && facts.machine().has_gil;
     (fights && facts.whole_cores() > 1).then(|| {
         let at = facts.at(|line| matches!(line.kind, Wait::CpuGil | Wait::GilWait));
         let prediction = facts.size(Model::Processes, facts.whole_cores());
@@ -241,15 +241,12 @@ fn too_many_threads(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 fn all_cores_busy(facts: &Facts<'_>) -> Option<Finding> {
-    let demand = facts.demand();
-    // Waiting for a child that computes is not yet a crowd: more children may run at once.
-    let computes = facts.work().gil + facts.work().nogil;
-    let is_full = demand > 0.85 * facts.cores() && computes > 0.5 * facts.cores();
-    (is_full && (facts.whole_cores() == 1 || computes > 1.2 || demand > 0.85 * facts.cores())).then(|| {
+    let wanted = facts.work().cpu + facts.work().queue_delay;
+    (wanted > 0.85 * facts.cores()).then(|| {
         let text = "every processor is at work: only less work, or more processors, would be faster";
         Finding::new(Remedy::Nothing, text)
-            .gain(Gain { speedup: 1.0, bound: Some(1.0_f64.max(facts.cores() / facts.work().cpu.max(0.1))) })
-            .because((demand / facts.cores()).min(1.0), format!("{demand:.1} of {:.0} processors are wanted on average", facts.cores()))
+            .gain(Gain { speedup: 1.0, bound: None })
+            .because((wanted / facts.cores()).min(1.0), format!("{wanted:.1} of {:.0} processors are wanted on average", facts.cores()))
     })
 }
 

@@ -166,6 +166,8 @@ fn is_limited(line: &LineSum, body_s: f64) -> bool {
 
 /// Seconds spent turning in loops that only ask again, and in loops that ask without waiting.
 fn turns(fold: &Fold) -> (f64, f64) {
+    // Naps beside a thread that computes cost nothing worth a word.
+    let is_computing = fold.work.gil > 0.6 * fold.phases.body_s;
     let mut sources = Sources::default();
     let (mut spin_s, mut poll_s) = (0.0, 0.0);
     for (function, lines) in by_function(fold) {
@@ -182,7 +184,7 @@ fn turns(fold: &Fold) -> (f64, f64) {
             system += line.system_s;
             let mean_s = line.wait_s / line.waits.max(1) as f64;
             let sleeps = line.shares[Wait::Sleep];
-            if sleeps > 0.0 && mean_s < LONGEST_ASKING_SLEEP_S && matches!(turn, Turn::While | Turn::Ask) {
+            if sleeps > 0.0 && !is_computing && mean_s < LONGEST_ASKING_SLEEP_S && matches!(turn, Turn::While | Turn::Ask) {
                 poll_s += sleeps;
             }
         }

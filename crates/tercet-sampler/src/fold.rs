@@ -166,6 +166,7 @@ impl Fold {
                 let weight = length_s / active.len().max(1) as f64;
                 active.iter().for_each(|look| add_line(&mut self.import_lines, look.sight, weight));
             }
+            Phase::PoolStart => self.phases.pool_start_s += length_s,
             Phase::Exit => self.phases.exit_s += length_s,
             Phase::Body => {
                 self.has_body = true;
@@ -199,8 +200,12 @@ impl Fold {
         if tick.is_finalizing || (is_bare && active.iter().filter(works).count() == 0) {
             return Phase::Exit;
         }
-        let is_importing = |look: &&Look<'_>| look.sight.digest.is_importing;
-        if !active.is_empty() && active.iter().all(is_importing) { Phase::Imports } else { Phase::Body }
+        let imports = |look: &&Look<'_>| look.sight.digest.is_importing;
+        match main {
+            _ if active.is_empty() || !active.iter().all(imports) => Phase::Body,
+            Some(main) if main.sight.is_idle => Phase::PoolStart,
+            _ => Phase::Imports,
+        }
     }
 
     fn add_body(&mut self, tick: &Tick<'_>, active: &[&Look<'_>], length_s: f64) {
@@ -285,7 +290,7 @@ impl Fold {
         for look in tick.looks.iter().filter(|look| look.part != Part::External) {
             let sight = look.sight;
             let key = (look.pid, look.tid);
-            if sight.kind == Wait::LoopIdle {
+            if sight.kind == Wait::LoopIdle && !sight.is_idle {
                 self.event_loop.idle_s += length_s;
                 self.running.remove(&key);
                 continue;
@@ -351,17 +356,26 @@ impl Fold {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Imports,
+    PoolStart,
     Body,
     Exit,
 }
 
-/// Threads that have a say. An idle event loop has one only when nobody else does anything: the
+/// Threads that have a say. Workers that are still importing have none beside those that work. An idle
+/// event loop has one only when nobody else does anything: the
 /// loop of a server waits for the program, not the program for it.
 fn active<'t>(tick: &'t Tick<'_>) -> Vec<&'t Look<'t>> {
     let counts = |look: &&Look<'_>| matches!(look.part, Part::Main | Part::Worker) && !look.sight.is_idle;
     let all: Vec<_> = tick.looks.iter().filter(counts).collect();
-    let busy: Vec<_> = all.iter().copied().filter(|look| look.sight.kind != Wait::LoopIdle).collect();
-    if busy.is_empty() { all } else { busy }
+    let is_starting = |look: &Look<'_>| look.part == Part::Worker && look.sight.digest.is_importing;
+    let all = without(all, is_starting);
+    without(all, |look| look.sight.kind == Wait::LoopIdle)
+}
+
+/// The looks that are not `odd`; all of them when there are no others.
+fn without<'t>(looks: Vec<&'t Look<'t>>, odd: impl Fn(&Look<'_>) -> bool) -> Vec<&'t Look<'t>> {
+    let others: Vec<_> = looks.iter().copied().filter(|look| !odd(look)).collect();
+    if others.is_empty() { looks } else { others }
 }
 
 /// When nobody does anything, what the program's own threads wait for.

@@ -56,7 +56,6 @@ impl Role {
             ("concurrent/futures/process.py", "_process_worker") => Self::ProcessWorker,
             ("multiprocessing/pool.py", "worker") => Self::OldPoolWorker,
             ("multiprocessing/process.py", "_bootstrap" | "run") => Self::ProcessWorker,
-            ("multiprocessing/spawn.py" | "multiprocessing/forkserver.py", "_main" | "main") => Self::ProcessWorker,
             ("multiprocessing/synchronize.py", _) => Self::Plain,
             ("concurrent/futures/process.py", _) => Self::Exchange,
             (module, _) if module.starts_with("multiprocessing/") => Self::Exchange,

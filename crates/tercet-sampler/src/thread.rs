@@ -175,8 +175,8 @@ pub(crate) fn kind_of_wait(blocked: &Blocked, gil: Option<(GilState, bool)>, dig
 pub(crate) fn is_idle(kind: Wait, digest: &Digest, is_python: bool) -> bool {
     match kind {
         Wait::Lock | Wait::ProcessLock => digest.is_awaiting || digest.is_exchanging || !is_python,
-        Wait::Pipe | Wait::Child | Wait::Network => digest.is_exchanging || !is_python,
-        Wait::Sleep | Wait::LoopIdle | Wait::Disk | Wait::Other => !is_python,
+        Wait::Pipe | Wait::Child | Wait::Network | Wait::LoopIdle => digest.is_exchanging || !is_python,
+        Wait::Sleep | Wait::Disk | Wait::Other => !is_python,
         _ => false,
     }
 }
