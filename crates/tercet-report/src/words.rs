@@ -116,11 +116,16 @@ pub(crate) fn confidence(confidence: f64) -> &'static str {
     }
 }
 
-/// What imports and exit take, apart from the shares.
+/// What the parts of a run take that are apart from the shares.
 pub(crate) fn apart(phases: &Phases) -> String {
-    let imports = figure::seconds(phases.imports_s);
-    let exit = figure::seconds(phases.exit_s);
-    format!("apart from that: {imports} for start and imports, {exit} for the way out")
+    let parts = [
+        (phases.imports_s, "for start and imports"),
+        (phases.pool_start_s, "to start the pool"),
+        (phases.exit_s, "for the way out"),
+    ];
+    let taken = parts.into_iter().filter(|(time, _)| *time > 0.0);
+    let told: Vec<_> = taken.map(|(time, what)| format!("{} {what}", figure::seconds(time))).collect();
+    format!("apart from that: {}", told.join(", "))
 }
 
 #[cfg(test)]

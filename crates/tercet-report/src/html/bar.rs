@@ -72,19 +72,20 @@ struct Part {
 impl Parts {
     /// The parts in their order; those that took no time are left out.
     pub(super) fn of(phases: &Phases, wall_s: f64) -> Self {
-        let whole = phases.imports_s.max(0.0) + phases.body_s.max(0.0) + phases.exit_s.max(0.0);
-        let part = |name, title, time: f64| Part {
+        let parts = [
+            ("imports", "imports", phases.imports_s),
+            ("pool", "pool start", phases.pool_start_s),
+            ("body", "repeating part", phases.body_s),
+            ("exit", "exit", phases.exit_s),
+        ];
+        let whole: f64 = parts.iter().map(|(.., time)| time.max(0.0)).sum();
+        let part = |(name, title, time): (&'static str, &'static str, f64)| Part {
             name,
             title,
             grow: position(time / whole * 100.0),
             time: figure::seconds(time),
         };
-        let parts = [
-            (phases.imports_s, part("imports", "imports", phases.imports_s)),
-            (phases.body_s, part("body", "repeating part", phases.body_s)),
-            (phases.exit_s, part("exit", "exit", phases.exit_s)),
-        ];
-        let parts = parts.into_iter().filter(|(time, _)| *time > 0.0).map(|(_, part)| part);
-        Self { parts: parts.collect(), wall: figure::seconds(wall_s) }
+        let taken = parts.into_iter().filter(|(.., time)| *time > 0.0);
+        Self { parts: taken.map(part).collect(), wall: figure::seconds(wall_s) }
     }
 }

@@ -5,20 +5,15 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use tercet_model::{Model, Prediction, Profile, Verdict, predict};
 
-use super::axis::{Doublings, Tick, position};
+use super::axis::{Tick, position};
+use super::frame::{Frame, Label, Limit};
 use crate::{figure, words};
 
 /// No picture shows more workers than this.
 const MOST_WORKERS: u32 = 1024;
 
-/// Height of the plot in pixels, as the style sheet has it.
-const HEIGHT: f64 = 300.0;
-
 /// A best speed-up below this is no gain.
 const NO_GAIN: f64 = 1.05;
-
-/// Limits whose lines are nearer than this, in pixels, share one label.
-const LABEL_ROOM: f64 = 19.0;
 
 /// The picture of the predictions.
 #[derive(Serialize)]
@@ -56,22 +51,6 @@ struct Dot {
     title: String,
 }
 
-/// The dashed line that no number of workers passes.
-#[derive(Clone, Serialize)]
-struct Limit {
-    model: &'static str,
-    y: String,
-}
-
-/// The words at one dashed line or at several that lie together.
-#[derive(Serialize)]
-struct Label {
-    y: String,
-    text: String,
-    /// Whether it stands so low that rising curves would cross it at the left.
-    is_low: bool,
-}
-
 /// The advised point.
 #[derive(Serialize)]
 struct Advice {
@@ -85,173 +64,91 @@ struct Advice {
 impl Chart {
     /// The picture; `None` when the verdict predicts nothing.
     pub(super) fn of(profile: &Profile, verdict: &Verdict) -> Option<Self> {
-        if verdict.predictions.is_empty() {
-            return None;
-        }
+        let courses: Vec<_> = Model::ALL.into_iter().filter_map(|model| course(profile, verdict, model)).collect();
+        let frame = Frame::of(&courses, profile.machine.cores)?;
         let advised = words::model_of(verdict.remedy).zip(verdict.workers);
-        let most = most_workers(profile, verdict);
-        let points: Vec<Vec<Prediction>> =
-            Model::ALL.map(|model| samples(most).map(|n| predict(profile, model, n)).collect()).into();
-        let frame = Frame::of(&points, most);
-        let columns = columns(most, advised.map(|(_, workers)| workers));
-        let limits: Vec<_> = points.iter().filter_map(|curve| frame.limit(curve)).collect();
+        let sizes: BTreeSet<u32> = verdict.predictions.iter().map(|prediction| prediction.workers).collect();
+        let is_advised = |model| advised.is_some_and(|(advised, _)| advised == model);
+        let advice = advised.filter(|(_, workers)| *workers <= frame.most());
         Some(Self {
-            curves: points.iter().map(|curve| frame.curve(profile, curve, &columns, advised)).collect(),
-            labels: labels(limits.clone()),
-            limits: limits.into_iter().map(|(_, limit, _)| limit).collect(),
+            curves: courses
+                .iter()
+                .map(|course| curve(&frame, course, cells(verdict, course[0].model, &sizes), is_advised))
+                .collect(),
+            labels: frame.labels(&courses),
+            limits: frame.limits(&courses),
             x: frame.x_ticks(),
             y: frame.y_ticks(),
-            today: position(frame.y.at(1.0)),
+            today: position(frame.height(1.0)),
             cores: frame.cores(profile.machine.cores),
-            advice: advised.filter(|(_, n)| *n <= most).map(|(model, n)| frame.advice(profile, model, n)),
-            columns: columns.iter().map(|&n| figure::count(u64::from(n))).collect(),
-            summary: summary(&points),
+            advice: advice.map(|(model, workers)| advice_at(&frame, profile, model, workers)),
+            columns: sizes.iter().map(|&workers| figure::count(u64::from(workers))).collect(),
+            summary: summary(&courses),
         })
     }
 }
 
-/// The scales of a picture.
-struct Frame {
-    x: Doublings,
-    y: Doublings,
-    most: u32,
+/// The points of one model, as far as the verdict predicts it; `None` when it does not.
+fn course(profile: &Profile, verdict: &Verdict, model: Model) -> Option<Vec<Prediction>> {
+    let of_model = verdict.predictions.iter().filter(|prediction| prediction.model == model);
+    let most = of_model.map(|prediction| prediction.workers).max()?.clamp(1, MOST_WORKERS);
+    Some(samples(most).map(|workers| predict(profile, model, workers)).collect())
 }
 
-impl Frame {
-    fn of(points: &[Vec<Prediction>], most: u32) -> Self {
-        let speedups = || points.iter().flatten().map(|point| point.speedup);
-        let fastest = speedups().fold(1.5, f64::max);
-        let slowest = speedups().fold(0.95, f64::min).max(1.0 / 64.0);
-        // A limit far above every curve would only press the curves down.
-        let bounds = points.iter().filter_map(|curve| curve.first()?.bound);
-        let highest = bounds.filter(|bound| *bound <= 2.5 * fastest).fold(fastest, f64::max);
-        let high = highest * 1.3;
-        let low = slowest * (high / slowest).powf(-0.06);
-        Self { x: Doublings::new(1.0, f64::from(most)), y: Doublings::new(low, high), most }
-    }
-
-    fn curve(&self, profile: &Profile, points: &[Prediction], columns: &[u32], advised: Option<(Model, u32)>) -> Curve {
-        let model = points[0].model;
-        let best = points.iter().fold(
-            points[0],
-            |best, point| {
-                if point.speedup > best.speedup * 1.005 { *point } else { best }
-            },
-        );
-        let dots = points.iter().filter(|point| point.workers.is_power_of_two());
-        Curve {
-            model: model.name(),
-            label: words::model(model),
-            is_advised: advised.is_some_and(|(advised, _)| advised == model),
-            path: self.path(points),
-            dots: dots.map(|point| self.dot(point)).collect(),
-            best: if best.speedup < NO_GAIN { "no gain".to_owned() } else { told(&best) },
-            limit: words::limit(points[0].bound),
-            cells: columns.iter().map(|&workers| figure::times(predict(profile, model, workers).speedup)).collect(),
-        }
-    }
-
-    fn path(&self, points: &[Prediction]) -> String {
-        let place = |point: &Prediction| format!("{} {}", self.left(point), self.top(point));
-        let places: Vec<_> = points.iter().map(place).collect();
-        format!("M{}", places.join("L"))
-    }
-
-    fn dot(&self, point: &Prediction) -> Dot {
-        let title = format!("{}: {}", words::model(point.model), told(point));
-        Dot { x: self.left(point), y: self.top(point), title }
-    }
-
-    fn left(&self, point: &Prediction) -> String {
-        position(self.x.at(f64::from(point.workers)))
-    }
-
-    fn top(&self, point: &Prediction) -> String {
-        position(100.0 - self.y.at(point.speedup))
-    }
-
-    /// The limit of a curve with its height and its words, when it lies within the picture.
-    fn limit(&self, points: &[Prediction]) -> Option<(f64, Limit, String)> {
-        let point = points.first()?;
-        let bound = point.bound.filter(|bound| bound.is_finite())?;
-        let height = self.y.at(bound);
-        let limit = Limit { model: point.model.name(), y: position(100.0 - height) };
-        let words = format!("{} {}", words::model(point.model), words::limit(point.bound));
-        (height < 99.0).then_some((height, limit, words))
-    }
-
-    fn x_ticks(&self) -> Vec<Tick> {
-        let powers = self.x.powers(11).into_iter();
-        powers.map(|n| Tick::new(self.x.at(n), format!("{n:.0}"))).collect()
-    }
-
-    fn y_ticks(&self) -> Vec<Tick> {
-        let powers = self.y.powers(6).into_iter();
-        powers.map(|n| Tick::new(self.y.at(n), factor(n))).collect()
-    }
-
-    fn cores(&self, cores: f64) -> Tick {
-        let label = if cores == 1.0 { "core" } else { "cores" };
-        Tick::new(self.x.at(cores.min(f64::from(self.most))), format!("{} {label}", figure::mean(cores)))
-    }
-
-    fn advice(&self, profile: &Profile, model: Model, workers: u32) -> Advice {
-        let point = predict(profile, model, workers);
-        let label = format!("advice: {}", words::workers(Some(model), workers));
-        let apart = self.x.at(f64::from(workers)) - self.x.at(profile.machine.cores);
-        let is_crowded = apart.abs() < 40.0;
-        Advice { x: self.left(&point), y: self.top(&point), label, is_crowded }
-    }
-}
-
-/// How far the picture goes: beyond the cores, the advice and the tasks there are.
-fn most_workers(profile: &Profile, verdict: &Verdict) -> u32 {
-    let tasks = profile.tasks.count.unwrap_or(0.0).clamp(0.0, f64::from(MOST_WORKERS)) as u32;
-    let cores = profile.machine.cores.clamp(1.0, f64::from(MOST_WORKERS)) as u32;
-    let predicted = verdict.predictions.iter().map(|prediction| prediction.workers).max();
-    let reach = [tasks.min(64), cores * 2, verdict.workers.unwrap_or(0), predicted.unwrap_or(0)];
-    let reach = reach.into_iter().max().unwrap_or(1);
-    reach.clamp(16, MOST_WORKERS).next_power_of_two().min(MOST_WORKERS)
-}
-
-/// Numbers of workers, near enough to one another for a smooth curve.
+/// Numbers of workers up to `most`, near enough to one another for a smooth curve.
 fn samples(most: u32) -> impl Iterator<Item = u32> {
-    let steps = 0..=most.ilog2() * 4;
-    let numbers: BTreeSet<u32> = steps.map(|step| 2.0_f64.powf(f64::from(step) / 4.0).round() as u32).collect();
+    let steps = 0..=most.ilog2() * 4 + 4;
+    let numbers = steps.map(|step| 2.0_f64.powf(f64::from(step) / 4.0).round() as u32);
+    let numbers: BTreeSet<u32> = numbers.filter(|number| *number < most).chain([most]).collect();
     numbers.into_iter()
 }
 
-/// The numbers of workers of the table.
-fn columns(most: u32, advised: Option<u32>) -> Vec<u32> {
-    let powers = (0..=most.ilog2()).map(|power| 1 << power);
-    let all: BTreeSet<u32> = powers.chain(advised.filter(|workers| *workers <= most)).collect();
-    all.into_iter().collect()
-}
-
-/// Labels for the limits; those that lie together share one, at the highest of them.
-fn labels(mut limits: Vec<(f64, Limit, String)>) -> Vec<Label> {
-    limits.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut groups: Vec<(f64, Vec<String>)> = Vec::new();
-    for (height, _, words) in limits {
-        match groups.last_mut() {
-            Some((at, all)) if (height - *at) / 100.0 * HEIGHT < LABEL_ROOM => {
-                *at = height;
-                all.push(words);
-            }
-            _ => groups.push((height, vec![words])),
-        }
+fn curve(frame: &Frame, course: &[Prediction], cells: Vec<String>, is_advised: impl Fn(Model) -> bool) -> Curve {
+    let (first, last) = (course[0], course[course.len() - 1]);
+    let best =
+        course.iter().fold(first, |best, point| if point.speedup > best.speedup * 1.005 { *point } else { best });
+    let is_marked = |point: &&Prediction| point.workers.is_power_of_two() || point.workers == last.workers;
+    Curve {
+        model: first.model.name(),
+        label: words::model(first.model),
+        is_advised: is_advised(first.model),
+        path: path(frame, course),
+        dots: course.iter().filter(is_marked).map(|point| dot(frame, point)).collect(),
+        best: if best.speedup < NO_GAIN { "no gain".to_owned() } else { told(&best) },
+        limit: words::limit(first.bound),
+        cells,
     }
-    let label = |(height, words): (f64, Vec<String>)| Label {
-        y: position(100.0 - height),
-        text: words.join(", "),
-        is_low: height < 40.0,
-    };
-    groups.into_iter().map(label).collect()
 }
 
-/// A power of two as a factor.
-fn factor(power: f64) -> String {
-    if power < 0.5 { format!("1/{:.0}x", 1.0 / power) } else { format!("{power}x") }
+fn path(frame: &Frame, course: &[Prediction]) -> String {
+    let place = |point: &Prediction| {
+        let (x, y) = frame.place(point);
+        format!("{x} {y}")
+    };
+    let places: Vec<_> = course.iter().map(place).collect();
+    format!("M{}", places.join("L"))
+}
+
+fn dot(frame: &Frame, point: &Prediction) -> Dot {
+    let (x, y) = frame.place(point);
+    Dot { x, y, title: format!("{}: {}", words::model(point.model), told(point)) }
+}
+
+fn advice_at(frame: &Frame, profile: &Profile, model: Model, workers: u32) -> Advice {
+    let (x, y) = frame.place(&predict(profile, model, workers));
+    let label = format!("advice: {}", words::workers(Some(model), workers));
+    let apart = frame.along(f64::from(workers)) - frame.along(profile.machine.cores);
+    Advice { x, y, label, is_crowded: apart.abs() < 40.0 }
+}
+
+/// What the verdict predicts of one model at each of the sizes; nothing where it does not.
+fn cells(verdict: &Verdict, model: Model, sizes: &BTreeSet<u32>) -> Vec<String> {
+    let cell = |&workers: &u32| {
+        let is_it = |prediction: &&Prediction| prediction.model == model && prediction.workers == workers;
+        let found = verdict.predictions.iter().find(is_it);
+        found.map_or_else(String::new, |prediction| figure::times(prediction.speedup))
+    };
+    sizes.iter().map(cell).collect()
 }
 
 /// `4.0x with 16 threads`.
@@ -261,12 +158,12 @@ fn told(point: &Prediction) -> String {
 }
 
 /// The picture in words.
-fn summary(points: &[Vec<Prediction>]) -> String {
-    let ends = points.iter().filter_map(|curve| curve.last());
-    let told: Vec<_> = ends
-        .map(|point| format!("{}: {}, limit {}", words::model(point.model), told(point), words::limit(point.bound)))
-        .collect();
-    told.join("; ")
+fn summary(courses: &[Vec<Prediction>]) -> String {
+    let ends = courses.iter().filter_map(|course| course.last());
+    let tell = |point: &Prediction| {
+        format!("{}: {}, limit {}", words::model(point.model), told(point), words::limit(point.bound))
+    };
+    ends.map(tell).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -274,18 +171,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn curves_are_sampled_at_every_power_of_two() {
-        let numbers: Vec<_> = samples(16).collect();
-        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 16]);
-        assert_eq!(columns(8, Some(6)), [1, 2, 4, 6, 8]);
-    }
-
-    #[test]
-    fn limits_that_lie_together_share_a_label() {
-        let limit = |height, words: &str| (height, Limit { model: "threads", y: String::new() }, words.to_owned());
-        let labels = labels(vec![limit(80.0, "b"), limit(78.0, "a"), limit(20.0, "c")]);
-        let texts: Vec<_> = labels.iter().map(|label| label.text.as_str()).collect();
-        assert_eq!(texts, ["c", "a, b"]);
-        assert_eq!(labels[1].y, "20");
+    fn curves_are_sampled_at_every_power_of_two_and_at_their_end() {
+        assert_eq!(samples(16).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 16]);
+        assert_eq!(samples(12).last(), Some(12));
+        assert_eq!(samples(1).collect::<Vec<_>>(), [1]);
     }
 }

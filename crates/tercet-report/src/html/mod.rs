@@ -8,6 +8,7 @@ mod axis;
 mod bar;
 mod chart;
 mod fact;
+mod frame;
 mod line;
 mod page;
 mod palette;

@@ -15,6 +15,15 @@ use crate::figure;
 /// How many lanes are seen before the reader asks for more.
 const SHOWN: usize = 32;
 
+/// So many lanes are shown whatever their threads do.
+const FEW: usize = 12;
+
+/// A thread that is busy for less than this share of the busiest one's time came and went.
+const BRIEF: f64 = 0.02;
+
+/// No look fell into this many entries or fewer: the thread did what it did before.
+const GAP: usize = 2;
+
 /// The height of a lane in its own units. The upper two show who owns the GIL.
 const FLOOR: u32 = 20;
 
@@ -124,16 +133,25 @@ impl Group {
     }
 }
 
-/// Which threads are seen at once: the first, and those that idle least.
+/// Which threads are seen at once: the first, and those that were busy for longest. Of many, those that came and went
+/// unseen by most looks are not among them.
 fn busiest(threads: &[&ThreadProfile], room: usize) -> Vec<bool> {
-    let idles = |kind: Wait| kind.is_lock() || matches!(kind, Wait::Sleep | Wait::LoopIdle);
-    let mut order: Vec<usize> = (1..threads.len()).collect();
-    order.sort_by(|&a, &b| threads[a].shares.sum(idles).total_cmp(&threads[b].shares.sum(idles)));
+    let busy: Vec<f64> = threads.iter().map(|thread| busy_samples(thread)).collect();
+    let least = busy.iter().copied().fold(0.0, f64::max) * BRIEF;
+    let is_worth_it = |index: &usize| threads.len() <= FEW || busy[*index] > least;
+    let mut order: Vec<usize> = (1..threads.len()).filter(is_worth_it).collect();
+    order.sort_by(|&a, &b| busy[b].total_cmp(&busy[a]));
     let mut seen = vec![false; threads.len()];
     for index in std::iter::once(0).chain(order).take(room.min(threads.len())) {
         seen[index] = true;
     }
     seen
+}
+
+/// Looks at which a thread did something else than idle.
+fn busy_samples(thread: &ThreadProfile) -> f64 {
+    let idles = |kind: Wait| kind.is_lock() || matches!(kind, Wait::Sleep | Wait::LoopIdle);
+    thread.samples as f64 * (1.0 - thread.shares.sum(idles))
 }
 
 impl Lane {
@@ -145,7 +163,7 @@ impl Lane {
             title: format!("thread {} of process {}", thread.tid, thread.pid),
             is_loop: thread.is_loop,
             length: thread.timeline.len().max(1),
-            kinds: kinds(thread),
+            kinds: kinds(thread, &filled(&thread.timeline)),
             owned: strip::owned_by(thread.tid, &process.gil_timeline),
             summary,
         }
@@ -164,12 +182,25 @@ fn summary(shares: &Shares) -> String {
     told.join(", ")
 }
 
+/// The timeline without the short gaps that a slow look leaves.
+fn filled(timeline: &[Option<Wait>]) -> Vec<Option<Wait>> {
+    let mut filled = timeline.to_vec();
+    let mut before: Option<usize> = None;
+    for (index, _) in timeline.iter().enumerate().filter(|(_, kind)| kind.is_some()) {
+        if let Some(last) = before.filter(|last| index - last <= GAP + 1) {
+            filled[last + 1..index].fill(timeline[last]);
+        }
+        before = Some(index);
+    }
+    filled
+}
+
 /// A path for each kind that a lane shows.
-fn kinds(thread: &ThreadProfile) -> Vec<Kind> {
-    let present = Wait::ALL.into_iter().filter(|kind| thread.timeline.contains(&Some(*kind)));
+fn kinds(thread: &ThreadProfile, timeline: &[Option<Wait>]) -> Vec<Kind> {
+    let present = Wait::ALL.into_iter().filter(|kind| timeline.contains(&Some(*kind)));
     let kind = |kind: Wait| Kind {
         class: palette::class(kind),
-        path: path(&thread.timeline, kind),
+        path: path(timeline, kind),
         title: format!("{} {}", kind.label(), figure::percent(thread.shares[kind])),
     };
     present.map(kind).collect()
@@ -214,6 +245,25 @@ mod tests {
         assert_eq!(path(&timeline, Wait::Network), "M0 11h2V20h-2zM4 11h1V20h-1z");
         assert_eq!(path(&timeline, Wait::CpuGil), "M3 4h1V20h-1z");
         assert_eq!(path(&timeline, Wait::Disk), "");
+    }
+
+    #[test]
+    fn short_gaps_are_filled_and_long_ones_are_not() {
+        let (net, cpu) = (Some(Wait::Network), Some(Wait::CpuGil));
+        let timeline = [None, net, None, None, cpu, None, None, None, net, None];
+        let expected = [None, net, net, net, cpu, None, None, None, net, None];
+        assert_eq!(filled(&timeline), expected);
+    }
+
+    #[test]
+    fn of_many_threads_those_that_came_and_went_are_hidden() {
+        let thread = |tid, samples| ThreadProfile { pid: 1, tid, samples, ..ThreadProfile::default() };
+        let mut threads = vec![thread(1, 10), thread(2, 900)];
+        threads.extend((3..60).map(|tid| thread(tid, 1)));
+        let profile = Profile { threads, ..Profile::default() };
+        let timeline = Timeline::of(&profile).unwrap();
+        assert_eq!(timeline.groups[0].lanes.len(), 2);
+        assert_eq!(timeline.groups[0].hidden.len(), 57);
     }
 
     #[test]

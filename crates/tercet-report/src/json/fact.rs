@@ -11,6 +11,7 @@ use crate::figure::{Amount, Seconds, Share};
 #[derive(Serialize)]
 pub(super) struct Phases {
     imports_s: Seconds,
+    pool_start_s: Seconds,
     body_s: Seconds,
     exit_s: Seconds,
 }
@@ -19,6 +20,7 @@ impl Phases {
     pub(super) fn of(phases: &model::Phases) -> Self {
         Self {
             imports_s: Seconds::of(phases.imports_s),
+            pool_start_s: Seconds::of(phases.pool_start_s),
             body_s: Seconds::of(phases.body_s),
             exit_s: Seconds::of(phases.exit_s),
         }

@@ -1,6 +1,7 @@
 //! The predicted speed-ups: models by numbers of workers, with the limit of each.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use tercet_model::{Model, Prediction, Verdict};
 
@@ -77,24 +78,20 @@ fn write_notes(paper: &mut Paper, verdict: &Verdict, advised: Option<(Model, u32
     }
 }
 
-/// At most `room` of the numbers of workers: the advised one, and others spread over the range.
+/// At most `room` of the numbers of workers: the advised one, the two ends, then those with figures of most models.
 fn chosen(predictions: &[Prediction], advised: Option<u32>, room: usize) -> Vec<u32> {
-    let all: BTreeSet<u32> = predictions.iter().map(|prediction| prediction.workers).collect();
-    let all: Vec<u32> = all.into_iter().collect();
-    if all.len() <= room {
-        return all;
+    let mut models: BTreeMap<u32, usize> = BTreeMap::new();
+    for prediction in predictions {
+        *models.entry(prediction.workers).or_default() += 1;
     }
-    let last = all.len() - 1;
-    let spread = |step: usize| all[if room == 1 { last } else { (step * last).div_ceil(room - 1) }];
-    let mut kept: Vec<u32> = (0..room).map(spread).collect();
-    if let Some(advised) = advised.filter(|advised| all.contains(advised) && !kept.contains(advised)) {
-        let nearest = kept.iter_mut().min_by_key(|workers| workers.abs_diff(advised));
-        if let Some(nearest) = nearest {
-            *nearest = advised;
-        }
-    }
-    kept.sort_unstable();
-    kept
+    let ends = models.last_key_value().into_iter().chain(models.iter().find(|(workers, _)| **workers > 1));
+    let ends: Vec<u32> = ends.map(|(workers, _)| *workers).collect();
+    let mut order: Vec<u32> = models.keys().copied().collect();
+    let is_first = |workers: u32| (Some(workers) != advised, !ends.contains(&workers), workers == 1);
+    order.sort_by_key(|workers| (is_first(*workers), Reverse(models[workers])));
+    order.truncate(room);
+    order.sort_unstable();
+    order
 }
 
 #[cfg(test)]
@@ -107,11 +104,18 @@ mod tests {
     }
 
     #[test]
-    fn columns_keep_both_ends_and_what_is_advised() {
+    fn columns_keep_what_is_advised_and_both_ends() {
         let all = predictions(&[1, 2, 4, 8, 10, 16, 32, 64, 128]);
         assert_eq!(chosen(&all, Some(10), 20).len(), 9);
-        assert_eq!(chosen(&all, Some(10), 4), [1, 10, 32, 128]);
+        assert_eq!(chosen(&all, Some(10), 4), [2, 4, 10, 128]);
         assert_eq!(chosen(&all, Some(10), 1), [10]);
-        assert_eq!(chosen(&all, None, 2), [1, 128]);
+        assert_eq!(chosen(&all, None, 2), [2, 128]);
+    }
+
+    #[test]
+    fn columns_prefer_what_every_model_has() {
+        let mut all = predictions(&[1, 2, 4, 8, 16, 32, 64]);
+        all.extend(predictions(&[1, 2, 16]));
+        assert_eq!(chosen(&all, None, 4), [2, 4, 16, 64]);
     }
 }

@@ -57,9 +57,9 @@ fn write_legend(paper: &mut Paper, kinds: &[(Wait, f64)], body_s: f64) {
     }
 }
 
-/// Imports and exit, when they take a twentieth of the run or more.
+/// Imports, the start of a pool and exit, when they take a twentieth of the run or more.
 fn write_phases(paper: &mut Paper, phases: &Phases, wall_s: f64) {
-    let apart = phases.imports_s.max(0.0) + phases.exit_s.max(0.0);
+    let apart = phases.imports_s.max(0.0) + phases.pool_start_s.max(0.0) + phases.exit_s.max(0.0);
     if !(apart >= 0.05 * wall_s && apart > 0.0) {
         return;
     }

@@ -29,7 +29,7 @@ pub fn many() -> Sample {
     let profile = Profile {
         samples: 12_000,
         wall_s: 7_512.0,
-        phases: Phases { imports_s: 3.0, body_s: 7_505.0, exit_s: 4.0 },
+        phases: Phases { imports_s: 3.0, body_s: 7_505.0, exit_s: 4.0, ..Phases::default() },
         shares: Wait::ALL.into_iter().map(|kind| (kind, 1.0 / 15.0)).collect(),
         work: Work { gil: 0.4, gil_wait: 3.0, wait: 21.0, gil_serial: 0.4, ..Work::default() },
         tasks: Tasks { count: Some(120_000.0), ..Tasks::default() },
@@ -61,7 +61,7 @@ pub fn pool() -> Sample {
     let profile = Profile {
         samples: 900,
         wall_s: 9.2,
-        phases: Phases { imports_s: 0.8, body_s: 8.3, exit_s: 0.1 },
+        phases: Phases { imports_s: 0.3, pool_start_s: 0.5, body_s: 8.3, exit_s: 0.1 },
         shares: shares(&kinds),
         traffic: Traffic { bytes: 504e6, messages: 64_000.0, busy_share: 0.61 },
         pool: Some(pool_of(PoolKind::Processes, 16, 5.1, 4e3)),
@@ -105,7 +105,7 @@ pub fn one() -> Sample {
     let profile = Profile {
         samples: 1,
         wall_s: 0.011,
-        phases: Phases { imports_s: 0.001, body_s: 0.01, exit_s: 0.0 },
+        phases: Phases { imports_s: 0.001, body_s: 0.01, exit_s: 0.0, ..Phases::default() },
         shares: shares(&[(Wait::CpuGil, 1.0)]),
         threads: vec![thread],
         processes: vec![process],

@@ -50,7 +50,7 @@ pub fn crawl() -> Sample {
     let profile = Profile {
         samples: 1_068,
         wall_s: 12.41,
-        phases: Phases { imports_s: 1.18, body_s: 10.92, exit_s: 0.31 },
+        phases: Phases { imports_s: 1.18, body_s: 10.92, exit_s: 0.31, ..Phases::default() },
         shares: shares(&worker),
         work: Work { gil: 0.24, nogil: 0.16, wait: 2.9, gil_serial: 0.24, cpu: 0.4, ..Work::default() },
         tasks: Tasks { count: Some(512.0), wall_s: Some(0.071), ..Tasks::default() },
@@ -115,7 +115,7 @@ pub fn downloads() -> Sample {
     let profile = Profile {
         samples: 204,
         wall_s: 2.31,
-        phases: Phases { imports_s: 0.22, body_s: 2.05, exit_s: 0.04 },
+        phases: Phases { imports_s: 0.22, body_s: 2.05, exit_s: 0.04, ..Phases::default() },
         shares: shares(&kinds),
         work: Work { gil: 0.049, nogil: 0.003, wait: 0.948, gil_serial: 0.049, cpu: 0.052, ..Work::default() },
         tasks: Tasks { count: Some(10.0), wall_s: Some(0.205), ..Tasks::default() },
@@ -158,7 +158,7 @@ pub fn blocked() -> Sample {
     let profile = Profile {
         samples: 5_980,
         wall_s: 60.0,
-        phases: Phases { imports_s: 0.0, body_s: 60.0, exit_s: 0.0 },
+        phases: Phases { imports_s: 0.0, body_s: 60.0, exit_s: 0.0, ..Phases::default() },
         shares: shares(&kinds),
         symptoms: Symptoms { loop_waits_share: 0.61, gc_share: 0.03, ..Symptoms::default() },
         event_loop: Some(EventLoop { idle_share: 0.27, busy_share: 0.73, in_flight: Some(41.3) }),
@@ -191,7 +191,7 @@ pub fn burn() -> Sample {
     let profile = Profile {
         samples: 480,
         wall_s: 4.9,
-        phases: Phases { imports_s: 0.05, body_s: 4.8, exit_s: 0.05 },
+        phases: Phases { imports_s: 0.05, body_s: 4.8, exit_s: 0.05, ..Phases::default() },
         shares: shares(&kinds),
         work: Work { gil: 0.99, gil_wait: 0.96, gil_serial: 0.99, cpu: 1.0, ..Work::default() },
         processes: vec![process(31, 1, "python3 burn_cpu_threads.py", &threads)],
