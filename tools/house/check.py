@@ -17,7 +17,17 @@ def checks(environment: Environment) -> dict[str, Words]:
     allowlist = TESTS / "stubtest-allowlist.txt"
     return {
         "rustfmt": ["cargo", "fmt", "--all", "--check"],
-        "clippy": ["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+        "clippy": [
+            "cargo",
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--keep-going",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
         "ruff": [python, "-m", "ruff", "check"],
         "ruff-format": [python, "-m", "ruff", "format", "--check"],
         "mypy": [python, "-m", "mypy"],
