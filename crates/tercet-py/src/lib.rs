@@ -22,6 +22,9 @@ mod _tercet {
     use super::{build_info, decide, machine, main};
     #[pymodule_export]
     use crate::probe::Probe;
+    #[expect(non_upper_case_globals, reason = "it is the name that Python knows")]
+    #[pymodule_export]
+    const __version__: &str = super::VERSION;
 }
 
 /// Run the command line and return its exit code.
@@ -80,8 +83,19 @@ fn machine(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(found)
 }
 
-/// The version of tercet and how it was built, for a report of a fault.
+/// Return the version of tercet and how it was built, for a report of a fault.
+///
+/// Returns
+/// -------
+/// dict
+///     `version`; `profile`, `debug` or `release`; `target`, the processor and system it was built for.
 #[pyfunction]
-fn build_info() -> (&'static str, &'static str) {
-    (env!("CARGO_PKG_VERSION"), if cfg!(debug_assertions) { "debug" } else { "release" })
+fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let found = PyDict::new(py);
+    found.set_item("version", VERSION)?;
+    found.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+    found.set_item("target", format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS))?;
+    Ok(found)
 }
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
