@@ -10,6 +10,8 @@ from house.message import BAD_USAGE, Refusal, say
 from house.place import TESTS
 from house.process import Words, run
 
+CLIPPY = "cargo clippy --workspace --all-targets --keep-going --locked -- -D warnings"
+
 
 def checks(environment: Environment) -> dict[str, Words]:
     """Return the checks by name."""
@@ -17,17 +19,7 @@ def checks(environment: Environment) -> dict[str, Words]:
     allowlist = TESTS / "stubtest-allowlist.txt"
     return {
         "rustfmt": ["cargo", "fmt", "--all", "--check"],
-        "clippy": [
-            "cargo",
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--keep-going",
-            "--locked",
-            "--",
-            "-D",
-            "warnings",
-        ],
+        "clippy": CLIPPY.split(),
         "ruff": [python, "-m", "ruff", "check"],
         "ruff-format": [python, "-m", "ruff", "format", "--check"],
         "mypy": [python, "-m", "mypy"],
