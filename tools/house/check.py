@@ -7,23 +7,22 @@ from collections.abc import Iterable
 from house import extension
 from house.environment import Environment
 from house.message import BAD_USAGE, Refusal, say
-from house.place import TESTS
 from house.process import Words, run
 
 CLIPPY = "cargo clippy --workspace --all-targets --keep-going --locked -- -D warnings"
+STUBTEST = "--allowlist tests/stubtest-allowlist.txt --mypy-config-file pyproject.toml"
 
 
 def checks(environment: Environment) -> dict[str, Words]:
     """Return the checks by name."""
     python = environment.python
-    allowlist = TESTS / "stubtest-allowlist.txt"
     return {
         "rustfmt": ["cargo", "fmt", "--all", "--check"],
         "clippy": CLIPPY.split(),
         "ruff": [python, "-m", "ruff", "check"],
         "ruff-format": [python, "-m", "ruff", "format", "--check"],
         "mypy": [python, "-m", "mypy"],
-        "stubtest": [python, "-m", "mypy.stubtest", "tercet", "--allowlist", allowlist],
+        "stubtest": [python, "-m", "mypy.stubtest", "tercet", *STUBTEST.split()],
     }
 
 
