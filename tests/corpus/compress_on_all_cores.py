@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from compress_logs import logs, squeeze
 
 if __name__ == "__main__":
-    texts = logs(48)
+    texts = logs(40)
     start = time.perf_counter()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         sizes = list(pool.map(squeeze, texts))

@@ -8,7 +8,7 @@ gc.set_threshold(10, 2, 2)
 
 
 def load(year):
-    return [[year, minute, [minute % 60]] for minute in range(480 * 24 * 60)]
+    return [[year, minute, [minute % 60]] for minute in range(420 * 24 * 60)]
 
 
 if __name__ == "__main__":

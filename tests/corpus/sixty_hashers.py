@@ -5,7 +5,7 @@ import hashlib
 import threading
 import time
 
-BLOCK = bytes(8 << 20)
+BLOCK = bytes(6 << 20)
 digests = []
 
 
