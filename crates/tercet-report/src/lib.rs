@@ -5,8 +5,8 @@
 //! terminal has.
 //!
 //! Every path, function, thread name and command line comes from the watched program and may hold
-//! anything: escape sequences, markup, ten thousand characters. All of it passes through
-//! [`name`](self) before it is shown, so that no report can steer a terminal or a browser.
+//! anything: escape sequences, markup, ten thousand characters. All of it is made visible before it is
+//! shown, so that no report can steer a terminal or a browser.
 //!
 //! The JSON object is a contract, kept in `docs/json.md`; text and HTML are for people and may
 //! change at any time.

@@ -100,20 +100,19 @@ impl Frame {
 
     /// Labels for the limits; those that lie together share one, at the highest of them.
     pub(super) fn labels(&self, courses: &[Vec<Prediction>]) -> Vec<Label> {
-        let mut groups: Vec<(f64, Vec<String>)> = Vec::new();
+        let mut groups: Vec<(f64, Vec<&Prediction>)> = Vec::new();
         for (point, height) in self.bounded(courses) {
-            let words = format!("{} {}", words::model(point.model), words::limit(point.bound));
             match groups.last_mut() {
                 Some((at, all)) if height - *at < LABEL => {
                     *at = height;
-                    all.push(words);
+                    all.push(point);
                 }
-                _ => groups.push((height, vec![words])),
+                _ => groups.push((height, vec![point])),
             }
         }
-        let label = |(height, words): (f64, Vec<String>)| Label {
+        let label = |(height, points): (f64, Vec<&Prediction>)| Label {
             y: position(100.0 - height),
-            text: words.join(", "),
+            text: told(&points),
             is_right: self.is_better_right(courses, height),
         };
         groups.into_iter().map(label).collect()
@@ -151,6 +150,16 @@ impl Frame {
     }
 }
 
+/// `threads, event loop at most 1.6x, processes at most 1.7x`.
+fn told(points: &[&Prediction]) -> String {
+    let same_limit = |a: &&Prediction, b: &&Prediction| words::limit(a.bound) == words::limit(b.bound);
+    let tell = |same: &[&Prediction]| {
+        let models: Vec<_> = same.iter().map(|point| words::model(point.model)).collect();
+        format!("{} {}", models.join(", "), words::limit(same[0].bound))
+    };
+    points.chunk_by(same_limit).map(tell).collect::<Vec<_>>().join(", ")
+}
+
 /// A power of two as a factor.
 fn factor(power: f64) -> String {
     if power < 0.5 { format!("1/{:.0}x", 1.0 / power) } else { format!("{power}x") }
@@ -171,10 +180,10 @@ mod tests {
 
     #[test]
     fn limits_that_lie_together_share_a_label() {
-        let courses = [course(Model::Threads, 8.0), course(Model::EventLoop, 7.9), course(Model::Processes, 2.0)];
+        let courses = [course(Model::Threads, 8.0), course(Model::EventLoop, 8.0), course(Model::Processes, 7.0)];
         let labels = Frame::of(&courses, 2.0).unwrap().labels(&courses);
         let texts: Vec<_> = labels.iter().map(|label| label.text.as_str()).collect();
-        assert_eq!(texts, ["processes at most 2.0x", "event loop at most 7.9x, threads at most 8.0x"]);
+        assert_eq!(texts, ["processes at most 7.0x, threads, event loop at most 8.0x"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod bar;
 mod chart;
 mod fact;
 mod frame;
+mod lane;
 mod line;
 mod page;
 mod palette;
