@@ -21,9 +21,11 @@ import hashlib
 import json
 import os
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from house import extension
 from house.message import Refusal, say
@@ -115,7 +117,7 @@ class Environment:
 
     def _steps(self, extra: str) -> list[Step]:
         # An editable package points to its checkout, so it is installed again when the checkout has moved.
-        manifest = f"{_digest(PYPROJECT.read_bytes())} in {ROOT}"
+        manifest = f"{_digest(_packaging())} in {ROOT}"
         return [
             Step("folder", "made", self._make_folder, self.python.exists),
             Step("build tools", manifest, self._install_build_tools),
@@ -140,10 +142,7 @@ class Environment:
         self._demand("install pip", [*pip, "install", "pip"], "install pip, on Debian `apt install python3-pip`")
 
     def _install_build_tools(self) -> None:
-        import tomllib
-
-        requires = tomllib.loads(PYPROJECT.read_text())["build-system"]["requires"]
-        self._pip("installing the build tools", requires)
+        self._pip("installing the build tools", _packaging()["build-system"]["requires"])
 
     def _build_extension(self) -> None:
         extension.build(self.python, self.variables())
@@ -184,8 +183,14 @@ def lock() -> Iterator[None]:
         yield
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=12).hexdigest()
+def _packaging() -> dict[str, Any]:
+    """Return the part of pyproject.toml that says what is installed; the rest is for the lints and the tests."""
+    tables = tomllib.loads(PYPROJECT.read_text())
+    return {"build-system": tables["build-system"], "project": tables["project"], "maturin": tables["tool"]["maturin"]}
+
+
+def _digest(tables: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(tables).encode(), digest_size=12).hexdigest()
 
 
 def _indent(text: str) -> str:
