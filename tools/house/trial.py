@@ -15,7 +15,7 @@ from house.message import BAD_USAGE, Refusal, say
 from house.place import PACKAGE
 from house.process import run
 
-RUST_CRATES = ("--workspace", "--exclude", "tercet-py", "--locked")
+RUST_CRATES = ("--workspace", "--locked")
 
 
 @dataclass

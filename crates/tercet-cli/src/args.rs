@@ -35,7 +35,13 @@ pub(crate) enum Command {
 )]
 pub(crate) struct Why {
     /// A Python file to run, then its arguments; or, after `--`, any command
-    #[arg(value_name = "PROGRAM", trailing_var_arg = true, allow_hyphen_values = true, required_unless_present = "pid", conflicts_with = "pid")]
+    #[arg(
+        value_name = "PROGRAM",
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required_unless_present = "pid",
+        conflicts_with = "pid"
+    )]
     pub(crate) words: Vec<OsString>,
 
     /// The program is the name of a module, as for `python -m`
@@ -84,7 +90,10 @@ pub(crate) struct Why {
 pub(crate) fn with_marks(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words: Vec<OsString> = arguments.into_iter().collect();
     let is_option_with_value = |word: &str| {
-        matches!(word, "-p" | "--pid" | "-s" | "--seconds" | "--hz" | "--python" | "-o" | "--output" | "--html" | "--color")
+        matches!(
+            word,
+            "-p" | "--pid" | "-s" | "--seconds" | "--hz" | "--python" | "-o" | "--output" | "--html" | "--color"
+        )
     };
     let mut index = 2;
     while index < words.len() {
@@ -146,7 +155,9 @@ mod tests {
 
     #[test]
     fn wrong_words_are_refused() {
-        for wrong in [&[][..], &["--hz", "0", "a.py"], &["--pid", "0"], &["--pid", "7", "a.py"], &["--seconds", "-1", "a.py"]] {
+        for wrong in
+            [&[][..], &["--hz", "0", "a.py"], &["--pid", "0"], &["--pid", "7", "a.py"], &["--seconds", "-1", "a.py"]]
+        {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

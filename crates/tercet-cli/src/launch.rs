@@ -13,10 +13,7 @@ use crate::exit::ExitCode;
 pub(crate) fn launch(why: &Why, python: Option<OsString>) -> Result<Child, Error> {
     let words = command(why, python)?;
     let shown = words[0].to_string_lossy().into_owned();
-    Command::new(&words[0])
-        .args(&words[1..])
-        .spawn()
-        .map_err(|source| Error::Launch { command: shown, source })
+    Command::new(&words[0]).args(&words[1..]).spawn().map_err(|source| Error::Launch { command: shown, source })
 }
 
 /// The program as the person wrote it.
@@ -40,6 +37,7 @@ fn command(why: &Why, python: Option<OsString>) -> Result<Vec<OsString>, Error> 
     Ok(words)
 }
 
+#[expect(clippy::disallowed_methods, reason = "the command line reads the environment")]
 fn interpreter(why: &Why, python: Option<OsString>) -> OsString {
     let of_environment = || {
         let path = Path::new(&std::env::var_os("VIRTUAL_ENV")?).join("bin/python");

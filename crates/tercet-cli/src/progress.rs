@@ -17,6 +17,7 @@ const SILENT: Duration = Duration::from_secs(3);
 const EVERY: Duration = Duration::from_secs(1);
 
 impl Progress {
+    #[expect(clippy::disallowed_methods, reason = "the command line reads the environment")]
     pub(crate) fn new() -> Self {
         let is_wanted = std::io::stderr().is_terminal() && std::env::var_os("TERCET_NO_PROGRESS").is_none();
         let bar = is_wanted.then(|| {

@@ -11,7 +11,6 @@ use tercet_report::Style;
 use crate::error::Error;
 
 /// Prints an error and its hint on standard error.
-#[expect(clippy::print_stderr, reason = "this is where errors are shown")]
 pub(crate) fn error(error: &Error) {
     let bold_red = anstyle::AnsiColor::Red.on_default().bold();
     let bold = anstyle::Style::new().bold();
@@ -45,8 +44,7 @@ impl<'a> Sink<'a> {
                 ColorChoice::Always => true,
                 ColorChoice::Never => false,
                 ColorChoice::Auto => {
-                    matches!(self, Self::Stdout)
-                        && AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+                    matches!(self, Self::Stdout) && AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
                 }
             },
             unicode: true,

@@ -36,6 +36,7 @@ impl Signals {
     }
 
     /// A signal to pass on to the program, once.
+    #[expect(clippy::unused_self, reason = "asked only while the handlers stand")]
     pub(crate) fn pending(&self) -> Option<i32> {
         match PENDING.swap(0, Ordering::Relaxed) {
             0 => None,
@@ -44,6 +45,7 @@ impl Signals {
     }
 
     /// Whether any signal came.
+    #[expect(clippy::unused_self, reason = "asked only while the handlers stand")]
     pub(crate) fn came(&self) -> bool {
         CAME.load(Ordering::Relaxed)
     }
@@ -78,5 +80,5 @@ impl Drop for Signals {
 /// Sends a signal to a process that this one has launched and not yet waited for.
 pub(crate) fn send(pid: u32, signal: i32) {
     // SAFETY: `kill` takes two numbers; the process is ours and unreaped, so the number is still its own.
-    unsafe { libc::kill(pid.cast_signed(), signal) };
+    unsafe { libc::kill(pid as libc::pid_t, signal) };
 }

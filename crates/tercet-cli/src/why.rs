@@ -123,10 +123,8 @@ fn attached(why: &Why, pid: u32) -> Result<Seen, Error> {
 fn fatal(sampler: &Sampler) -> Option<Error> {
     let trouble = sampler.trouble()?;
     // A program that is over before its interpreter was up is not an error: there is too little to say.
-    let is_fatal = !matches!(
-        trouble,
-        tercet_sampler::Error::NoProcess { .. } | tercet_sampler::Error::NotStarted { .. }
-    );
+    let is_fatal =
+        !matches!(trouble, tercet_sampler::Error::NoProcess { .. } | tercet_sampler::Error::NotStarted { .. });
     is_fatal.then(|| Error::Attach(trouble.again()))
 }
 

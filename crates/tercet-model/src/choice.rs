@@ -66,9 +66,17 @@ fn hybrid(facts: &Facts<'_>, threads: f64) -> Option<Prediction> {
 fn found(facts: &Facts<'_>, remedy: Remedy, best: Prediction) -> Finding {
     let work = facts.work();
     let sentence = match remedy {
-        Remedy::Multiprocessing => format!("a task computes with the GIL {} of its time: share the tasks out to processes", percent(work.gil)),
-        Remedy::Hybrid => format!("a task waits {} and computes with the GIL {} of its time: processes, each with threads", percent(work.wait), percent(work.gil)),
-        _ if work.nogil > work.wait => format!("a task computes without the GIL {} of its time: threads, as many as cores", percent(work.nogil)),
+        Remedy::Multiprocessing => {
+            format!("a task computes with the GIL {} of its time: share the tasks out to processes", percent(work.gil))
+        }
+        Remedy::Hybrid => format!(
+            "a task waits {} and computes with the GIL {} of its time: processes, each with threads",
+            percent(work.wait),
+            percent(work.gil)
+        ),
+        _ if work.nogil > work.wait => {
+            format!("a task computes without the GIL {} of its time: threads, as many as cores", percent(work.nogil))
+        }
         _ => format!("a task waits {} of its time: overlap the waits in threads", percent(work.wait)),
     };
     Finding::new(remedy, sentence).workers(best.workers).gain(best)

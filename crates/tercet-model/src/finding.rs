@@ -37,14 +37,7 @@ impl From<crate::Prediction> for Gain {
 
 impl Finding {
     pub(crate) fn new(remedy: Remedy, sentence: impl Into<String>) -> Self {
-        Self {
-            remedy,
-            workers: None,
-            gain: None,
-            firmness: 1.0,
-            sentence: sentence.into(),
-            reasons: Vec::new(),
-        }
+        Self { remedy, workers: None, gain: None, firmness: 1.0, sentence: sentence.into(), reasons: Vec::new() }
     }
 
     pub(crate) fn because(mut self, weight: f64, text: impl Into<String>) -> Self {

@@ -24,8 +24,8 @@ mod wait;
 
 pub use decide::{FEWEST_SAMPLES, decide};
 pub use profile::{
-    EventLoop, Line, Machine, Origin, Phases, Pool, PoolKind, ProcessProfile, Profile, Source,
-    Symptoms, Tasks, ThreadProfile, Traffic, Unreadable, Work,
+    EventLoop, Line, Machine, Origin, Phases, Pool, PoolKind, ProcessProfile, Profile, Source, Symptoms, Tasks,
+    ThreadProfile, Traffic, Unreadable, Work,
 };
 pub use shares::Shares;
 pub use speedup::{Model, Prediction, predict};

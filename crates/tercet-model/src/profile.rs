@@ -304,13 +304,7 @@ pub struct Machine {
 
 impl Default for Machine {
     fn default() -> Self {
-        Self {
-            cores: 1.0,
-            has_gil: true,
-            process_start_s: 0.06,
-            process_task_s: 340e-6,
-            thread_task_s: 37e-6,
-        }
+        Self { cores: 1.0, has_gil: true, process_start_s: 0.06, process_task_s: 340e-6, thread_task_s: 37e-6 }
     }
 }
 

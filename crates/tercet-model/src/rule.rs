@@ -122,7 +122,8 @@ fn busy_wait(facts: &Facts<'_>) -> Option<Finding> {
     let share = facts.profile.symptoms.spin_share;
     (share > 0.3).then(|| {
         let at = facts.at(|line| line.kind.is_cpu() || line.kind == Wait::GilWait);
-        let text = format!("a thread turns in a loop until something changes{at}: wait for an event or a condition instead");
+        let text =
+            format!("a thread turns in a loop until something changes{at}: wait for an event or a condition instead");
         Finding::new(Remedy::FixBusyWait, text)
             .firm(0.9)
             .because(share, format!("{} of the time goes to a loop that only asks again", percent(share)))
@@ -133,7 +134,9 @@ fn polling(facts: &Facts<'_>) -> Option<Finding> {
     let share = facts.profile.symptoms.poll_share;
     (share > 0.3).then(|| {
         let at = facts.at(|line| line.kind.is_cpu() || line.kind == Wait::Sleep);
-        let text = format!("a thread asks again and again instead of waiting{at}: give the call a time-out, or wait for an event");
+        let text = format!(
+            "a thread asks again and again instead of waiting{at}: give the call a time-out, or wait for an event"
+        );
         Finding::new(Remedy::FixPolling, text)
             .firm(0.9)
             .because(share, format!("{} of the time goes to asking without waiting", percent(share)))
@@ -155,7 +158,10 @@ fn lock(facts: &Facts<'_>) -> Option<Finding> {
         Finding::new(Remedy::FixLock, text)
             .gain(Gain { speedup: speedup.min(bound.unwrap_or(f64::INFINITY)), bound })
             .because(share, format!("{} of the time of all threads goes to waiting for locks", percent(share)))
-            .because(fought, format!("{} of the time at most one thread gets on while others wait for locks", percent(fought)))
+            .because(
+                fought,
+                format!("{} of the time at most one thread gets on while others wait for locks", percent(fought)),
+            )
             .dropping_trifles()
     })
 }
@@ -183,17 +189,20 @@ fn sync(facts: &Facts<'_>) -> Option<Finding> {
     let share = facts.profile.symptoms.sync_share;
     (share > 0.4 && facts.work().gil < 0.5).then(|| {
         let at = facts.at(|line| line.kind == Wait::Disk);
-        let text = format!("each record waits until it is safe on the disk{at}: put many into one `fsync` or one transaction");
-        Finding::new(Remedy::Batch, text)
-            .firm(0.9)
-            .because(share, format!("{} of the time goes to `fsync`, which ends at one door, the journal", percent(share)))
+        let text =
+            format!("each record waits until it is safe on the disk{at}: put many into one `fsync` or one transaction");
+        Finding::new(Remedy::Batch, text).firm(0.9).because(
+            share,
+            format!("{} of the time goes to `fsync`, which ends at one door, the journal", percent(share)),
+        )
     })
 }
 
 fn far_limit(facts: &Facts<'_>) -> Option<Finding> {
     let share = facts.profile.symptoms.far_limit_share;
     (share > 0.5).then(|| {
-        let text = "the waits end one by one at a fixed pace, whatever the number of workers: the limit is on the far side";
+        let text =
+            "the waits end one by one at a fixed pace, whatever the number of workers: the limit is on the far side";
         Finding::new(Remedy::Nothing, text)
             .gain(Gain { speedup: 1.0, bound: None })
             .firm(0.7)
@@ -205,7 +214,8 @@ fn pace(facts: &Facts<'_>) -> Option<Finding> {
     let share = facts.profile.symptoms.pace_share;
     (share > 0.5).then(|| {
         let at = facts.at(|line| line.kind == Wait::Sleep);
-        let text = format!("the program keeps time by the clock{at}: a wait that is the purpose must not be overlapped");
+        let text =
+            format!("the program keeps time by the clock{at}: a wait that is the purpose must not be overlapped");
         Finding::new(Remedy::CannotTell, text)
             .firm(0.8)
             .because(share, format!("{} of the time is sleep that ends at a fixed beat", percent(share)))
@@ -222,7 +232,14 @@ fn gil_fight(facts: &Facts<'_>) -> Option<Finding> {
         Finding::new(Remedy::Multiprocessing, text)
             .workers(prediction.workers)
             .gain(prediction)
-            .because(work.gil_serial, format!("the GIL is held by running code {} of the time, which bounds threads at {:.1}x", percent(work.gil_serial), 1.0 / work.gil_serial))
+            .because(
+                work.gil_serial,
+                format!(
+                    "the GIL is held by running code {} of the time, which bounds threads at {:.1}x",
+                    percent(work.gil_serial),
+                    1.0 / work.gil_serial
+                ),
+            )
             .because(0.8, format!("{:.1} threads wait for the GIL on average", work.gil_wait))
     })
 }
@@ -232,11 +249,18 @@ fn too_many_threads(facts: &Facts<'_>) -> Option<Finding> {
     let queued = facts.share(Wait::Runnable) + facts.share(Wait::GilWait);
     let is_crowd = pool.busy > 4.0 * facts.cores() && facts.work().wait < 0.2 * pool.busy;
     (is_crowd && queued > 0.4).then(|| {
-        let text = format!("{} threads share {} processors and only queue for them: as many threads as processors do", pool.workers, facts.whole_cores());
+        let text = format!(
+            "{} threads share {} processors and only queue for them: as many threads as processors do",
+            pool.workers,
+            facts.whole_cores()
+        );
         Finding::new(Remedy::FewerThreads, text)
             .workers(facts.whole_cores())
             .gain(Gain { speedup: 1.0, bound: None })
-            .because(queued, format!("{} of the time of all threads is queueing for a processor or the GIL", percent(queued)))
+            .because(
+                queued,
+                format!("{} of the time of all threads is queueing for a processor or the GIL", percent(queued)),
+            )
     })
 }
 
@@ -244,9 +268,10 @@ fn all_cores_busy(facts: &Facts<'_>) -> Option<Finding> {
     let wanted = facts.work().cpu + facts.work().queue_delay;
     (wanted > 0.85 * facts.cores()).then(|| {
         let text = "every processor is at work: only less work, or more processors, would be faster";
-        Finding::new(Remedy::Nothing, text)
-            .gain(Gain { speedup: 1.0, bound: None })
-            .because((wanted / facts.cores()).min(1.0), format!("{wanted:.1} of {:.0} processors are wanted on average", facts.cores()))
+        Finding::new(Remedy::Nothing, text).gain(Gain { speedup: 1.0, bound: None }).because(
+            (wanted / facts.cores()).min(1.0),
+            format!("{wanted:.1} of {:.0} processors are wanted on average", facts.cores()),
+        )
     })
 }
 
@@ -269,12 +294,17 @@ fn event_loop(facts: &Facts<'_>) -> Option<Finding> {
     (found.idle_share > 0.5).then(|| {
         let at = facts.at(|line| line.kind == Wait::LoopIdle);
         let prediction = facts.size(Model::EventLoop, facts.most_workers(1_000));
-        let text = format!("coroutines are awaited one after another{at}: start them together (`asyncio.gather`, `TaskGroup`)");
+        let text = format!(
+            "coroutines are awaited one after another{at}: start them together (`asyncio.gather`, `TaskGroup`)"
+        );
         Finding::new(Remedy::Asyncio, text)
             .workers(prediction.workers)
             .gain(prediction)
             .firm(if found.in_flight.is_some_and(|flight| flight >= 0.5) { 0.9 } else { 0.6 })
-            .because(found.idle_share, format!("the event loop has nothing ready {} of the time", percent(found.idle_share)))
+            .because(
+                found.idle_share,
+                format!("the event loop has nothing ready {} of the time", percent(found.idle_share)),
+            )
             .because(0.5, format!("{flight:.1} connections are open at a time on average"))
     })
 }
@@ -284,7 +314,9 @@ fn pool(facts: &Facts<'_>) -> Option<Finding> {
     let work = facts.work();
     match pool.kind {
         PoolKind::Processes if work.wait > work.gil + work.nogil => Some(threads_for_waits(facts)),
-        PoolKind::Processes if f64::from(pool.workers) < facts.cores().floor() && pool.busy > 0.7 * f64::from(pool.workers) => {
+        PoolKind::Processes
+            if f64::from(pool.workers) < facts.cores().floor() && pool.busy > 0.7 * f64::from(pool.workers) =>
+        {
             let cores = facts.whole_cores();
             let gain = facts.cores() / f64::from(pool.workers);
             let text = format!("{} of {cores} processors have a worker: give the pool one for each", pool.workers);
@@ -313,7 +345,8 @@ fn waiting_pool(facts: &Facts<'_>) -> Finding {
         Some(backlog) => backlog > 0.5 * f64::from(pool.workers),
         None => pool.workers < 16 && pool.tasks_per_worker > 4.0,
     };
-    let waits = format!("{:.1} of {} threads wait for {} at a time", facts.work().wait, pool.workers, facts.waited_for());
+    let waits =
+        format!("{:.1} of {} threads wait for {} at a time", facts.work().wait, pool.workers, facts.waited_for());
     if !is_short {
         let text = format!("{waits}, and no task queues for them: leave it as it is");
         return Finding::new(Remedy::Nothing, text)
@@ -322,8 +355,13 @@ fn waiting_pool(facts: &Facts<'_>) -> Finding {
             .because(0.9, waits);
     }
     let prediction = facts.size(Model::Threads, facts.most_workers(MOST_THREADS));
-    let text = format!("all {} threads of the pool wait for {} while tasks queue: give it more", pool.workers, facts.waited_for());
-    let finding = Finding::new(Remedy::MoreThreads, text).workers(prediction.workers).gain(prediction).because(0.9, waits);
+    let text = format!(
+        "all {} threads of the pool wait for {} while tasks queue: give it more",
+        pool.workers,
+        facts.waited_for()
+    );
+    let finding =
+        Finding::new(Remedy::MoreThreads, text).workers(prediction.workers).gain(prediction).because(0.9, waits);
     match pool.backlog {
         Some(backlog) => finding.because(0.8, format!("{backlog:.0} tasks wait in the queue on average")),
         None => finding.firm(0.6),
@@ -334,7 +372,8 @@ fn threads_for_waits(facts: &Facts<'_>) -> Finding {
     let prediction = facts.size(Model::Threads, facts.most_workers(MOST_THREADS));
     let at = facts.at(|line| line.kind.is_overlappable());
     let share = facts.wait_share();
-    let text = format!("it waits for {} {} of the time{at}: overlap the waits in threads", facts.waited_for(), percent(share));
+    let text =
+        format!("it waits for {} {} of the time{at}: overlap the waits in threads", facts.waited_for(), percent(share));
     Finding::new(Remedy::Threading, text)
         .workers(prediction.workers)
         .gain(prediction)
@@ -367,11 +406,22 @@ fn best_model(facts: &Facts<'_>) -> Finding {
 
 fn mixed(facts: &Facts<'_>, prediction: crate::Prediction) -> Finding {
     let work = facts.work();
-    let text = format!("each task waits {} and computes in Python {} of its time: use processes, each with several threads", percent(work.wait), percent(work.gil));
+    let text = format!(
+        "each task waits {} and computes in Python {} of its time: use processes, each with several threads",
+        percent(work.wait),
+        percent(work.gil)
+    );
     Finding::new(Remedy::Hybrid, text)
         .workers(prediction.workers)
         .gain(prediction)
-        .because(work.gil, format!("Python code holds the GIL {} of the time, which bounds threads at {:.1}x", percent(work.gil), 1.0 / work.gil.max(0.01)))
+        .because(
+            work.gil,
+            format!(
+                "Python code holds the GIL {} of the time, which bounds threads at {:.1}x",
+                percent(work.gil),
+                1.0 / work.gil.max(0.01)
+            ),
+        )
         .because(work.wait, format!("{} of the time is waiting for {}", percent(work.wait), facts.waited_for()))
 }
 
@@ -379,7 +429,10 @@ fn native_in_threads(facts: &Facts<'_>) -> Finding {
     let prediction = facts.size(Model::Threads, facts.whole_cores());
     let share = facts.work().nogil;
     let at = facts.at(|line| line.kind == Wait::CpuNogil);
-    let text = format!("native code computes without the GIL {} of the time{at}: threads can share it, as many as processors", percent(share));
+    let text = format!(
+        "native code computes without the GIL {} of the time{at}: threads can share it, as many as processors",
+        percent(share)
+    );
     Finding::new(Remedy::Threading, text)
         .workers(prediction.workers)
         .gain(prediction)
@@ -390,11 +443,18 @@ fn computing_in_processes(facts: &Facts<'_>) -> Finding {
     let prediction = facts.size(Model::Processes, facts.whole_cores());
     let share = facts.work().gil_serial;
     let at = facts.at(|line| line.kind == Wait::CpuGil);
-    let text = format!("Python code computes with the GIL {} of the time{at}: share the work out to processes", percent(share));
-    Finding::new(Remedy::Multiprocessing, text)
-        .workers(prediction.workers)
-        .gain(prediction)
-        .because(share, format!("the GIL is held by running code {} of the time, which bounds threads at {:.1}x", percent(share), 1.0 / share.max(0.01)))
+    let text = format!(
+        "Python code computes with the GIL {} of the time{at}: share the work out to processes",
+        percent(share)
+    );
+    Finding::new(Remedy::Multiprocessing, text).workers(prediction.workers).gain(prediction).because(
+        share,
+        format!(
+            "the GIL is held by running code {} of the time, which bounds threads at {:.1}x",
+            percent(share),
+            1.0 / share.max(0.01)
+        ),
+    )
 }
 
 fn nothing_to_gain(facts: &Facts<'_>, gain: f64) -> Finding {

@@ -118,10 +118,7 @@ impl Wait {
 
     /// Whether several such waits can pass at the same time, so that more workers shorten them.
     pub const fn is_overlappable(self) -> bool {
-        matches!(
-            self,
-            Self::Network | Self::Disk | Self::Pipe | Self::Child | Self::Sleep | Self::LoopIdle
-        )
+        matches!(self, Self::Network | Self::Disk | Self::Pipe | Self::Child | Self::Sleep | Self::LoopIdle)
     }
 
     /// Whether the thread waits for a lock, inside the process or between processes.

@@ -10,6 +10,7 @@ pub(crate) trait Door {
 }
 
 impl Door for Python<'_> {
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
     fn outside<T: Ungil + Send>(self, work: impl Ungil + Send + FnOnce() -> T) -> T {
         self.detach(work)
     }

@@ -3,6 +3,8 @@
 //! It is thin. Python reaches Rust through the functions below; everything that may take a while
 //! passes [`door`], which lets other Python threads run meanwhile.
 
+#![expect(clippy::doc_markdown, clippy::doc_link_with_quotes, reason = "these are Python's docstrings")]
+
 mod door;
 mod error;
 mod probe;

@@ -42,33 +42,32 @@ pub(crate) fn classify(pid: u32, memory: Memory, number: i64, arguments: [u64; 6
             let kind = if second & FUTEX_PRIVATE == 0 { Wait::ProcessLock } else { Wait::Lock };
             Blocked { lock: Some(first), ..Blocked::on(kind) }
         }
-        libc::SYS_nanosleep => Blocked::on(Wait::Sleep),
+        libc::SYS_nanosleep | libc::SYS_rt_sigtimedwait | libc::SYS_rt_sigsuspend => Blocked::on(Wait::Sleep),
         libc::SYS_clock_nanosleep => {
             let is_absolute = second & libc::TIMER_ABSTIME as u64 != 0;
             let deadline_ns = is_absolute.then(|| deadline(memory, third)).flatten();
             Blocked { deadline_ns, ..Blocked::on(Wait::Sleep) }
         }
         libc::SYS_wait4 | libc::SYS_waitid => Blocked::on(Wait::Child),
-        libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => {
-            Blocked { epoll: Some(first), ..Blocked::on(Wait::LoopIdle) }
-        }
+        libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => Blocked { epoll: Some(first), ..Blocked::on(Wait::LoopIdle) },
         libc::SYS_ppoll => of_all(pid, &polled(memory, first, second)),
         libc::SYS_pselect6 => of_all(pid, &selected(memory, first, [second, third, arguments[3]])),
-        libc::SYS_fsync | libc::SYS_fdatasync | libc::SYS_sync | libc::SYS_syncfs
-        | libc::SYS_sync_file_range | libc::SYS_msync => {
-            Blocked { target: SYNC.to_owned(), ..Blocked::on(Wait::Disk) }
-        }
-        libc::SYS_openat | libc::SYS_unlinkat
-        | libc::SYS_io_getevents | libc::SYS_getdents64 | libc::SYS_fallocate | libc::SYS_ftruncate => {
-            Blocked::on(Wait::Disk)
-        }
-        libc::SYS_flock => Blocked::on(Wait::ProcessLock),
-        libc::SYS_fcntl => Blocked::on(Wait::ProcessLock),
-        libc::SYS_semop | libc::SYS_semtimedop => Blocked::on(Wait::ProcessLock),
+        libc::SYS_fsync
+        | libc::SYS_fdatasync
+        | libc::SYS_sync
+        | libc::SYS_syncfs
+        | libc::SYS_sync_file_range
+        | libc::SYS_msync => Blocked { target: SYNC.to_owned(), ..Blocked::on(Wait::Disk) },
+        libc::SYS_openat
+        | libc::SYS_unlinkat
+        | libc::SYS_io_getevents
+        | libc::SYS_getdents64
+        | libc::SYS_fallocate
+        | libc::SYS_ftruncate => Blocked::on(Wait::Disk),
+        libc::SYS_flock | libc::SYS_fcntl | libc::SYS_semop | libc::SYS_semtimedop => Blocked::on(Wait::ProcessLock),
         libc::SYS_msgrcv | libc::SYS_msgsnd | libc::SYS_mq_timedreceive | libc::SYS_mq_timedsend => {
             Blocked::on(Wait::Pipe)
         }
-        libc::SYS_rt_sigtimedwait | libc::SYS_rt_sigsuspend => Blocked::on(Wait::Sleep),
         libc::SYS_io_uring_enter => Blocked::on(Wait::Network),
         _ if is_older_call(number) => older(pid, memory, number, arguments),
         _ if takes_descriptor(number) => of_descriptor(pid, first),
@@ -211,13 +210,17 @@ mod tests {
 
     #[test]
     fn descriptors_are_told_apart() {
-        let (reader, _writer) = std::io::pipe().unwrap();
+        let mut cat = std::process::Command::new("cat");
+        let mut cat = cat.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pipe = cat.stdin.take().unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let file = std::fs::File::open("/proc/self/exe").unwrap();
         let read = |fd: i32| kind(libc::SYS_read, [fd as u64, 0, 0, 0, 0, 0]);
-        assert_eq!(read(reader.as_raw_fd()), Wait::Pipe);
+        assert_eq!(read(pipe.as_raw_fd()), Wait::Pipe);
         assert_eq!(read(listener.as_raw_fd()), Wait::Network);
         assert_eq!(read(file.as_raw_fd()), Wait::Disk);
+        drop(pipe);
+        cat.wait().unwrap();
     }
 
     #[test]

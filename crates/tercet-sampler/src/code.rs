@@ -28,12 +28,12 @@ impl Code {
     /// The line of an instruction, counted from 1; 0 when unknown.
     pub(crate) fn line(&self, position: i64) -> u32 {
         let line = line_of(self.layout.code.lines, &self.line_table, self.first_line, position);
-        if line == 0 { self.first_line.max(0).cast_unsigned() } else { line }
+        if line == 0 { self.first_line.max(0) as u32 } else { line }
     }
 
     /// The index of the instruction that a pointer into the code points to.
     pub(crate) fn position(&self, pointer: u64) -> i64 {
-        (pointer.wrapping_sub(self.instructions)).cast_signed() / 2
+        pointer.wrapping_sub(self.instructions) as i64 / 2
     }
 }
 
@@ -130,7 +130,7 @@ fn text(memory: Memory, layout: &Layout, address: u64) -> Option<String> {
     let head = memory.bytes::<80>(address).ok()?;
     let text = &layout.text;
     let length = word_at(&head, text.length as usize);
-    let state = int_at(&head, text.state as usize).cast_unsigned();
+    let state = int_at(&head, text.state as usize) as u32;
     let (kind, is_ascii) = string_form(state)?;
     if length > LONGEST {
         return None;

@@ -19,6 +19,7 @@ pub(crate) struct LineKey {
 
 /// What a stack says about the moment it was read in.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any may hold with any")]
 pub(crate) struct Digest {
     /// The innermost line of the user's own code; else of an installed package; else of the library.
     pub(crate) line: Option<LineKey>,

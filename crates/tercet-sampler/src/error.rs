@@ -83,9 +83,7 @@ impl Error {
             Self::Version { pid, version } => Self::Version { pid: *pid, version: version.clone() },
             Self::FreeThreaded { pid, version } => Self::FreeThreaded { pid: *pid, version: version.clone() },
             Self::NotStarted { pid } => Self::NotStarted { pid: *pid },
-            Self::Io { path, source } => {
-                Self::Io { path: path.clone(), source: std::io::Error::from(source.kind()) }
-            }
+            Self::Io { path, source } => Self::Io { path: path.clone(), source: std::io::Error::from(source.kind()) },
             Self::Elf { path, why } => Self::Elf { path: path.clone(), why: why.clone() },
         }
     }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use tercet_model::{
-    EventLoop, Line, Pool, PoolKind, ProcessProfile, Profile, Shares, Source, Symptoms, Tasks,
-    ThreadProfile, Traffic, Unreadable, Wait,
+    EventLoop, Line, Pool, PoolKind, ProcessProfile, Profile, Shares, Source, Symptoms, Tasks, ThreadProfile, Traffic,
+    Unreadable, Wait,
 };
 
 use crate::blocked::SYNC;
@@ -173,29 +173,33 @@ fn turns(fold: &Fold) -> (f64, f64) {
     for (function, lines) in by_function(fold) {
         let cpu = |line: &LineSum| line.shares.sum(|kind| kind.is_cpu() || kind == Wait::GilWait);
         let total: f64 = lines.iter().map(|(_, line)| cpu(line)).sum();
-        let (mut spins, mut asks, mut system) = (0.0, 0.0, 0.0);
+        let (mut turning, mut asking, mut system) = (0.0, 0.0, 0.0);
         for (key, line) in lines {
             let turn = sources.turn(function.0, key.line);
             match turn {
-                Turn::Spin => spins += cpu(line),
-                Turn::Ask => asks += cpu(line),
+                Turn::Spin => turning += cpu(line),
+                Turn::Ask => asking += cpu(line),
                 Turn::While | Turn::None => {}
             }
             system += line.system_s;
             let mean_s = line.wait_s / line.waits.max(1) as f64;
             let sleeps = line.shares[Wait::Sleep];
-            if sleeps > 0.0 && !is_computing && mean_s < LONGEST_ASKING_SLEEP_S && matches!(turn, Turn::While | Turn::Ask) {
+            if sleeps > 0.0
+                && !is_computing
+                && mean_s < LONGEST_ASKING_SLEEP_S
+                && matches!(turn, Turn::While | Turn::Ask)
+            {
                 poll_s += sleeps;
             }
         }
         if total <= 0.0 {
             continue;
         }
-        if spins > 0.85 * total {
+        if turning > 0.85 * total {
             spin_s += total;
-        } else if asks > 0.5 * total || (asks > 0.1 * total && system > 0.2 * total) {
+        } else if asking > 0.5 * total || (asking > 0.1 * total && system > 0.2 * total) {
             poll_s += total;
-        } else if spins + asks > 0.85 * total {
+        } else if turning + asking > 0.85 * total {
             spin_s += total;
         }
     }
@@ -216,11 +220,8 @@ fn pool(fold: &Fold, processes: &[Process], body_s: f64) -> Option<Pool> {
     let of = |process: &Process| {
         fold.threads.iter().filter(|((pid, _), _)| *pid == process.pid).map(|(_, sum)| sum.busy_s).fold(0.0, f64::max)
     };
-    let workers: Vec<f64> = processes
-        .iter()
-        .filter(|process| fold.worker_processes.contains(&process.pid))
-        .map(of)
-        .collect();
+    let workers: Vec<f64> =
+        processes.iter().filter(|process| fold.worker_processes.contains(&process.pid)).map(of).collect();
     if !workers.is_empty() {
         return Some(Pool {
             kind: PoolKind::Processes,

@@ -164,7 +164,9 @@ impl Fold {
             Phase::Imports => {
                 self.phases.imports_s += length_s;
                 let weight = length_s / active.len().max(1) as f64;
-                active.iter().for_each(|look| add_line(&mut self.import_lines, look.sight, weight));
+                for look in &active {
+                    add_line(&mut self.import_lines, look.sight, weight);
+                }
             }
             Phase::PoolStart => self.phases.pool_start_s += length_s,
             Phase::Exit => self.phases.exit_s += length_s,

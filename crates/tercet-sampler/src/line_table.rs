@@ -6,20 +6,20 @@ use crate::layout::LineFormat;
 /// first), or 0 when the table says that it has none.
 pub(crate) fn line_of(format: LineFormat, table: &[u8], first_line: i32, position: i64) -> u32 {
     if position < 0 {
-        return first_line.max(0).cast_unsigned();
+        return first_line.max(0) as u32;
     }
     let line = match format {
         LineFormat::Pairs => in_pairs(table, first_line, position * 2),
         LineFormat::Locations => in_locations(table, first_line, position),
     };
-    line.unwrap_or(0).max(0).cast_unsigned()
+    line.unwrap_or(0).max(0) as u32
 }
 
 /// 3.10: a byte delta and a signed line delta in turn; a line delta of -128 means no line.
 fn in_pairs(table: &[u8], first_line: i32, offset: i64) -> Option<i32> {
     let (mut line, mut end) = (first_line, 0);
     for pair in table.chunks_exact(2) {
-        let delta = pair[1].cast_signed();
+        let delta = pair[1] as i8;
         if delta != -128 {
             line += i32::from(delta);
         }
@@ -62,7 +62,7 @@ fn signed_varint(bytes: &[u8]) -> i32 {
             break;
         }
     }
-    let magnitude = (value >> 1).cast_signed();
+    let magnitude = (value >> 1) as i32;
     if value & 1 == 1 { -magnitude } else { magnitude }
 }
 

@@ -24,7 +24,7 @@ fn affinity(pid: u32) -> f64 {
 fn count(list: &str) -> u32 {
     list.split(',')
         .filter_map(|range| match range.split_once('-') {
-            Some((first, last)) => Some(last.parse::<u32>().ok()?.saturating_sub(first.parse().ok()?) + 1),
+            Some((low, high)) => Some(high.parse::<u32>().ok()?.saturating_sub(low.parse().ok()?) + 1),
             None => range.parse::<u32>().ok().map(|_| 1),
         })
         .sum()
@@ -35,11 +35,12 @@ fn quota(pid: u32) -> Option<f64> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
     let steps = std::path::Path::new(path.trim_start_matches('/')).ancestors();
-    steps.filter_map(|step| {
-        let file = std::path::Path::new("/sys/fs/cgroup").join(step).join("cpu.max");
-        parse_quota(&fs::read_to_string(file).ok()?)
-    })
-    .reduce(f64::min)
+    steps
+        .filter_map(|step| {
+            let file = std::path::Path::new("/sys/fs/cgroup").join(step).join("cpu.max");
+            parse_quota(&fs::read_to_string(file).ok()?)
+        })
+        .reduce(f64::min)
 }
 
 fn parse_quota(text: &str) -> Option<f64> {

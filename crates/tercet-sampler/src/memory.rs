@@ -6,6 +6,9 @@
 
 use std::io;
 
+/// Most pieces read in one call.
+const MOST_PARTS: usize = 128;
+
 /// The memory of one process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
@@ -14,7 +17,7 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn of(pid: u32) -> Self {
-        Self { pid: pid.cast_signed() }
+        Self { pid: pid as libc::pid_t }
     }
 
     /// Fills `buffer` from `address`; an error when any part of it cannot be read.
@@ -31,30 +34,27 @@ impl Memory {
         }
     }
 
-    /// `N` bytes at `first` and, in the same call, `M` bytes at `second` when they can be read.
-    pub(crate) fn pair<const N: usize, const M: usize>(
-        self,
-        first: u64,
-        second: u64,
-    ) -> io::Result<([u8; N], Option<[u8; M]>)> {
-        let (mut one, mut two) = ([0; N], [0; M]);
-        let local = [
-            libc::iovec { iov_base: one.as_mut_ptr().cast(), iov_len: N },
-            libc::iovec { iov_base: two.as_mut_ptr().cast(), iov_len: M },
-        ];
-        let remote = [
-            libc::iovec { iov_base: first as *mut libc::c_void, iov_len: N },
-            libc::iovec { iov_base: second as *mut libc::c_void, iov_len: M },
-        ];
-        // SAFETY: `local` describes exactly the two arrays, which live and are not otherwise used
-        // until the call returns; the remote addresses are only interpreted by the kernel.
-        let read = unsafe { libc::process_vm_readv(self.pid, local.as_ptr(), 2, remote.as_ptr(), 2, 0) };
-        match usize::try_from(read) {
-            Ok(count) if count == N + M => Ok((one, Some(two))),
-            Ok(count) if count >= N => Ok((one, None)),
-            Ok(_) => Err(io::Error::from_raw_os_error(libc::EFAULT)),
-            Err(_) => Err(io::Error::last_os_error()),
+    /// `N` bytes at each of `addresses`, in one call; it ends before the first that cannot be read.
+    pub(crate) fn gather<const N: usize>(self, addresses: &[u64]) -> Vec<[u8; N]> {
+        let mut found = Vec::with_capacity(addresses.len());
+        for part in addresses.chunks(MOST_PARTS) {
+            let mut buffers = vec![[0; N]; part.len()];
+            let local = libc::iovec { iov_base: buffers.as_mut_ptr().cast(), iov_len: N * part.len() };
+            let remote: Vec<_> =
+                part.iter().map(|&at| libc::iovec { iov_base: at as *mut libc::c_void, iov_len: N }).collect();
+            // SAFETY: `local` describes exactly `buffers`, which lives and is not otherwise used until
+            // the call returns; the remote addresses are only interpreted by the kernel.
+            let read = unsafe {
+                libc::process_vm_readv(self.pid, &raw const local, 1, remote.as_ptr(), remote.len() as libc::c_ulong, 0)
+            };
+            let whole = usize::try_from(read).unwrap_or(0) / N;
+            buffers.truncate(whole);
+            found.append(&mut buffers);
+            if whole < part.len() {
+                break;
+            }
         }
+        found
     }
 
     /// `N` bytes at `address`.
@@ -96,6 +96,16 @@ mod tests {
         let word: u64 = 0x7465_7263_6574;
         let memory = Memory::of(std::process::id());
         assert_eq!(memory.word(&raw const word as u64).unwrap(), word);
+    }
+
+    #[test]
+    fn gathers_up_to_the_first_that_leads_nowhere() {
+        let words = [1_u64, 2, 3];
+        let at = |index: usize| &raw const words[index] as u64;
+        let memory = Memory::of(std::process::id());
+        let all = memory.gather::<8>(&[at(2), at(0), at(1)]);
+        assert_eq!(all.iter().map(|bytes| word_at(bytes, 0)).collect::<Vec<_>>(), [3, 1, 2]);
+        assert_eq!(memory.gather::<8>(&[at(1), 8, at(0)]).len(), 1);
     }
 
     #[test]

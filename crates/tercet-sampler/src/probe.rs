@@ -158,7 +158,7 @@ fn look_on(shared: &Shared, process: &mut Process, period: Duration) {
 fn thread_cpu_s(tid: u32) -> Option<f64> {
     // The kernel's encoding of a thread's processor clock: the complement of its number, and two
     // low fields that say "of a thread" and "by the scheduler".
-    let clock = (!(tid.cast_signed()) << 3) | 6;
+    let clock = (!(tid as libc::clockid_t) << 3) | 6;
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid, exclusively borrowed timespec; a wrong clock is refused.
     let done = unsafe { libc::clock_gettime(clock, &raw mut time) };

@@ -69,11 +69,7 @@ pub(crate) fn transfer(pid: u32) -> Option<Transfer> {
         let line = text.lines().find(|line| line.starts_with(name))?;
         line.split_once(' ')?.1.parse::<u64>().ok()
     };
-    Some(Transfer {
-        read_bytes: field("rchar")?,
-        written_bytes: field("wchar")?,
-        reads: field("syscr")?,
-    })
+    Some(Transfer { read_bytes: field("rchar")?, written_bytes: field("wchar")?, reads: field("syscr")? })
 }
 
 /// How many file descriptors an epoll instance watches.

@@ -47,6 +47,8 @@ pub(crate) struct Process {
     executable: Option<String>,
     memory: Memory,
     codes: CodeCache,
+    /// Where each interpreter kept its threads at the last look, by the address of its GIL.
+    known: BTreeMap<u64, Vec<u64>>,
     next_search: Instant,
     born: Instant,
     next_listing: Instant,
@@ -96,6 +98,7 @@ impl Process {
             executable: None,
             memory: Memory::of(pid),
             codes: CodeCache::default(),
+            known: BTreeMap::new(),
             next_search: now,
             born: now,
             next_listing: now,
@@ -119,16 +122,15 @@ impl Process {
         }
         let python = self.python.as_ref()?;
         let state = python.interpreters().into_iter().find_map(|one| {
-            let found = python.threads(&one).into_iter().find(|state| state.tid == tid);
+            let known = self.known.entry(one.gil.address).or_default();
+            let found = python.threads(&one, known).into_iter().find(|state| state.tid == tid);
             found.map(|state| (state, one))
         });
-        match self.look_at(tid, state.as_ref()) {
-            Ok(seen) => seen.map(|(sight, _)| sight),
-            Err(_) => {
-                self.threads.remove(&tid);
-                None
-            }
+        let seen = self.look_at(tid, state.as_ref());
+        if seen.is_err() {
+            self.threads.remove(&tid);
         }
+        seen.ok().flatten().map(|(sight, _)| sight)
     }
 
     /// Looks for an interpreter, unless one is known or the last search was a moment ago.
@@ -203,8 +205,10 @@ impl Process {
         let known: Vec<(ThreadState, InterpreterState)> = self
             .python
             .iter()
-            .flat_map(|python| {
-                interpreters.iter().flat_map(|one| python.threads(one).into_iter().map(|t| (t, *one)))
+            .flat_map(|python| interpreters.iter().map(move |one| (python, one)))
+            .flat_map(|(python, one)| {
+                let known = self.known.entry(one.gil.address).or_default();
+                python.threads(one, known).into_iter().map(|state| (state, *one))
             })
             .collect();
         self.list_threads(now, &known)?;
@@ -276,9 +280,8 @@ impl Process {
             Found::Blocked(blocked) => {
                 let digest = self.digest(state);
                 // Only one that held the GIL before and after it was seen waiting waits with it.
-                let gil = ownership.zip(state).map(|(((gil, is_holder), _), (_, one))| {
-                    (gil, is_holder && one.gil == gil)
-                });
+                let gil =
+                    ownership.zip(state).map(|(((gil, is_holder), _), (_, one))| (gil, is_holder && one.gil == gil));
                 let kind = kind_of_wait(&blocked, gil, &digest);
                 let is_python = state.is_some();
                 Sight {
@@ -316,9 +319,8 @@ impl Process {
             _ => Wait::CpuNogil,
         };
         let digest = self.digest(state);
-        let system_share = state
-            .and_then(|(state, _)| self.threads.get_mut(&state.tid))
-            .map_or(0.0, Thread::system_share);
+        let system_share =
+            state.and_then(|(state, _)| self.threads.get_mut(&state.tid)).map_or(0.0, Thread::system_share);
         Sight {
             kind,
             is_idle: false,

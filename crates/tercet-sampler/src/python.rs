@@ -67,6 +67,8 @@ pub(crate) struct Place {
 
 /// Bytes of a frame that are read: up to the arguments of its function, or the fields before them.
 const FRAME: usize = 376;
+/// Bytes of a thread state that are read.
+const THREAD: usize = 256;
 /// A queue longer than this was misread.
 const MOST_TASKS: u64 = 1 << 32;
 /// Most interpreters, threads and frames that are followed: a torn list must end.
@@ -151,16 +153,23 @@ impl Python {
     }
 
     /// The threads that an interpreter knows.
-    pub(crate) fn threads(&self, interpreter: &InterpreterState) -> Vec<ThreadState> {
+    ///
+    /// `known` holds their addresses from the last time: they are read together, and believed as far
+    /// as each points to the next.
+    pub(crate) fn threads(&self, interpreter: &InterpreterState, known: &mut Vec<u64>) -> Vec<ThreadState> {
         let mut found = Vec::new();
         let mut address = interpreter.first_thread;
-        while address != 0 && found.len() < MOST_THREADS {
-            let Ok(bytes) = self.memory.bytes::<256>(address) else { break };
-            if let Some(thread) = self.thread(address, &bytes) {
-                found.push(thread);
-            }
+        let mut order = Vec::with_capacity(known.len());
+        let guessed = self.memory.gather::<THREAD>(known);
+        let mut expected = known.iter().zip(guessed);
+        while address != 0 && order.len() < MOST_THREADS {
+            let guess = expected.next().filter(|(at, _)| **at == address).map(|(_, bytes)| bytes);
+            let Some(bytes) = guess.or_else(|| self.memory.bytes(address).ok()) else { break };
+            found.extend(self.thread(address, &bytes));
+            order.push(address);
             address = word_at(&bytes, self.layout.thread.next as usize);
         }
+        *known = order;
         found
     }
 
@@ -184,38 +193,47 @@ impl Python {
 
     /// The stack of a thread, the innermost frame first.
     ///
-    /// The code object of a frame and the frame before it are read in one call: a step a frame.
+    /// Frames lie close together, so the page of the innermost and the one before it are read at
+    /// once, and all code objects in one more call.
     pub(crate) fn stack(&self, thread: &ThreadState, codes: &mut CodeCache) -> Vec<Place> {
-        let mut places = Vec::new();
-        let mut address = thread.frame;
-        let mut next = self.memory.bytes::<FRAME>(address).ok();
-        while let Some(bytes) = next.filter(|_| address != 0 && places.len() < MOST_FRAMES) {
-            let frame = &self.layout.frame;
-            let previous = word_at(&bytes, frame.previous as usize);
-            // The low bits of the reference are tags from 3.14 on, and zero before.
-            let code = word_at(&bytes, frame.code as usize) & !7;
-            if frame.owner.is_some_and(|(offset, lowest)| bytes[offset as usize] >= lowest) {
-                next = self.memory.bytes(previous).ok();
-            } else {
-                let Ok((head, before)) = self.memory.pair::<HEAD, FRAME>(code, previous) else { break };
-                let code = codes.get(self.memory, &self.layout, self.code_type, code, &head);
-                let position = |code: &Code| match frame.position {
-                    Position::Index(offset) => i64::from(int_at(&bytes, offset as usize)),
-                    Position::Pointer(offset) => code.position(word_at(&bytes, offset as usize)),
-                };
-                places.extend(code.map(|code| Place {
-                    position: position(&code),
-                    queue: code.role.queue_argument(self.version.minor).map(|index| {
-                        word_at(&bytes, (frame.locals + 8 * index) as usize) & !7
-                    }),
-                    code,
-                    address,
-                }));
-                next = before;
-            }
-            address = previous;
+        let frames = self.frames(thread.frame);
+        let addresses: Vec<u64> = frames.iter().map(|frame| frame.code).collect();
+        let heads = self.memory.gather::<HEAD>(&addresses);
+        let mut places = Vec::with_capacity(frames.len());
+        for (frame, head) in frames.iter().zip(&heads) {
+            let Some(code) = codes.get(self.memory, &self.layout, self.code_type, frame.code, head) else {
+                continue;
+            };
+            let position = match self.layout.frame.position {
+                Position::Index(offset) => i64::from(int_at(&frame.bytes, offset as usize)),
+                Position::Pointer(offset) => code.position(word_at(&frame.bytes, offset as usize)),
+            };
+            let argument = |index| word_at(&frame.bytes, (self.layout.frame.locals + 8 * index) as usize) & !7;
+            let queue = code.role.queue_argument(self.version.minor).map(argument);
+            places.push(Place { code, position, address: frame.address, queue });
         }
         places
+    }
+
+    fn frames(&self, innermost: u64) -> Vec<RawFrame> {
+        let layout = &self.layout.frame;
+        let nearby = Nearby::read(self.memory, innermost);
+        let mut frames = Vec::new();
+        let mut address = innermost;
+        for _ in 0..MOST_FRAMES {
+            let Some(bytes) = nearby.frame(address).or_else(|| self.memory.bytes(address).ok()) else { break };
+            let is_code = layout.owner.is_none_or(|(offset, lowest)| bytes[offset as usize] < lowest);
+            // The low bits of the reference are tags from 3.14 on, and zero before.
+            let code = word_at(&bytes, layout.code as usize) & !7;
+            if is_code {
+                frames.push(RawFrame { address, code, bytes });
+            }
+            address = word_at(&bytes, layout.previous as usize);
+            if address == 0 {
+                break;
+            }
+        }
+        frames
     }
 
     /// How many tasks wait in the queue of a thread pool, a `queue.SimpleQueue`.
@@ -228,6 +246,35 @@ impl Python {
             word_at(&bytes, 56)
         };
         (count < MOST_TASKS).then_some(count)
+    }
+}
+
+/// A frame as it was read.
+struct RawFrame {
+    address: u64,
+    code: u64,
+    bytes: [u8; FRAME],
+}
+
+/// The memory around the innermost frame.
+struct Nearby {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Nearby {
+    fn read(memory: Memory, innermost: u64) -> Self {
+        const PAGE: u64 = 4096;
+        let page = innermost & !(PAGE - 1);
+        let end = innermost + FRAME as u64;
+        let read = |start: u64| Some(Self { start, bytes: memory.vec(start, (end - start) as usize).ok()? });
+        let nothing = Self { start: 0, bytes: Vec::new() };
+        if innermost < PAGE { nothing } else { read(page - PAGE).or_else(|| read(page)).unwrap_or(nothing) }
+    }
+
+    fn frame(&self, address: u64) -> Option<[u8; FRAME]> {
+        let offset = usize::try_from(address.checked_sub(self.start)?).ok()?;
+        self.bytes.get(offset..offset + FRAME)?.try_into().ok()
     }
 }
 

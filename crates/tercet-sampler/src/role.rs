@@ -47,22 +47,22 @@ impl Role {
         let Some(module) = standard_module(file) else { return Self::of_package(file, function) };
         match (module, function) {
             ("threading.py", "_shutdown") | ("weakref.py", "_exitfunc") => Self::Exit,
-            ("threading.py", "join" | "wait" | "wait_for" | "_wait_for_tstate_lock") => Self::Await,
+            ("threading.py", "join" | "wait" | "wait_for" | "_wait_for_tstate_lock")
+            | ("queue.py", "get" | "put" | "join")
+            | ("concurrent/futures/_base.py", "result" | "exception" | "wait" | "as_completed") => Self::Await,
             ("threading.py", "acquire" | "__enter__") => Self::Acquire,
             ("threading.py", "run" | "_bootstrap" | "_bootstrap_inner") => Self::ThreadRun,
-            ("queue.py", "get" | "put" | "join") => Self::Await,
             ("concurrent/futures/thread.py", "_worker") => Self::PoolWorker,
-            ("concurrent/futures/_base.py", "result" | "exception" | "wait" | "as_completed") => Self::Await,
-            ("concurrent/futures/process.py", "_process_worker") => Self::ProcessWorker,
             ("multiprocessing/pool.py", "worker") => Self::OldPoolWorker,
-            ("multiprocessing/process.py", "_bootstrap" | "run") => Self::ProcessWorker,
+            ("concurrent/futures/process.py", "_process_worker")
+            | ("multiprocessing/process.py", "_bootstrap" | "run") => Self::ProcessWorker,
             ("multiprocessing/synchronize.py", _) => Self::Plain,
             ("concurrent/futures/process.py", _) => Self::Exchange,
             (module, _) if module.starts_with("multiprocessing/") => Self::Exchange,
             ("subprocess.py", _) => Self::Subprocess,
             ("selectors.py", "select") => Self::Select,
-            ("asyncio/base_events.py", "run_forever" | "_run_once" | "run_until_complete") => Self::LoopRun,
-            ("asyncio/runners.py", "run") => Self::LoopRun,
+            ("asyncio/base_events.py", "run_forever" | "_run_once" | "run_until_complete")
+            | ("asyncio/runners.py", "run") => Self::LoopRun,
             ("asyncio/events.py", "_run") => Self::LoopCallback,
             _ => Self::Plain,
         }

@@ -188,9 +188,11 @@ impl Sampler {
     fn count_in_flight(&mut self, sights: &[(u32, Part, ProcessSight)], length_s: f64) {
         let loops = sights.iter().filter(|(_, part, _)| *part != Part::External);
         let epoll = loops.flat_map(|(pid, _, sight)| {
-            sight.threads.iter().filter(|(_, sight)| sight.digest.has_loop).filter_map(|(_, sight)| {
-                Some((*pid, sight.epoll?))
-            })
+            sight
+                .threads
+                .iter()
+                .filter(|(_, sight)| sight.digest.has_loop)
+                .filter_map(|(_, sight)| Some((*pid, sight.epoll?)))
         });
         for (pid, fd) in epoll {
             // The loop's own wake-up descriptor is one of them.

@@ -31,9 +31,28 @@ const LONGEST_FILE: u64 = 4 << 20;
 
 /// Calls that return at once whether or not there is anything.
 const ASKING: [&str; 22] = [
-    ".select(", "select.select(", ".poll(", ".recv(", ".recv_into(", ".recvfrom(", ".accept(",
-    "_nowait(", ".empty(", ".full(", ".qsize(", ".done(", ".is_alive(", ".is_set(", ".locked(",
-    ".ready(", "blocking=False", "acquire(False", "timeout=0", "sleep(0", "os.waitpid(", ".running(",
+    ".select(",
+    "select.select(",
+    ".poll(",
+    ".recv(",
+    ".recv_into(",
+    ".recvfrom(",
+    ".accept(",
+    "_nowait(",
+    ".empty(",
+    ".full(",
+    ".qsize(",
+    ".done(",
+    ".is_alive(",
+    ".is_set(",
+    ".locked(",
+    ".ready(",
+    "blocking=False",
+    "acquire(False",
+    "timeout=0",
+    "sleep(0",
+    "os.waitpid(",
+    ".running(",
 ];
 
 impl Sources {

@@ -72,9 +72,8 @@ impl<T: Copy + PartialEq> Timeline<T> {
 
     /// The value that held longest in each bucket, up to `length` buckets.
     pub(crate) fn ruling(&self, length: usize) -> Vec<Option<T>> {
-        let ruler = |entries: &Vec<(T, f32)>| {
-            entries.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(value, _)| *value)
-        };
+        let ruler =
+            |entries: &Vec<(T, f32)>| entries.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(value, _)| *value);
         (0..length).map(|index| self.buckets.get(index).and_then(ruler)).collect()
     }
 }

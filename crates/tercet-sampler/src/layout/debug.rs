@@ -4,8 +4,8 @@
 //! between, so the words are found by name in the order of each version's header.
 
 use super::{
-    Code, CurrentFrame, Frame, Gil, GilPlace, Interpreter, Layout, LineFormat, Position, Text,
-    Thread, ThreadId, Version,
+    Code, CurrentFrame, Frame, Gil, GilPlace, Interpreter, Layout, LineFormat, Position, Text, Thread, ThreadId,
+    Version,
 };
 use crate::error::{Error, Result};
 use crate::memory::{Memory, word_at};
@@ -63,16 +63,7 @@ const SECTIONS: &[Section] = &[
     ("err_stackitem", &["exc_value@15"]),
     (
         "frame",
-        &[
-            "size",
-            "previous",
-            "executable",
-            "instr_ptr",
-            "localsplus",
-            "owner",
-            "stackpointer@14",
-            "tlbc_index@14",
-        ],
+        &["size", "previous", "executable", "instr_ptr", "localsplus", "owner", "stackpointer@14", "tlbc_index@14"],
     ),
     (
         "code",

@@ -4,12 +4,10 @@
 //! CPython does not change its structs within a minor one.
 
 use super::{
-    Code, CurrentFrame, Frame, Gil, GilPlace, Interpreter, Layout, LineFormat, Position, Text,
-    Thread, ThreadId,
+    Code, CurrentFrame, Frame, Gil, GilPlace, Interpreter, Layout, LineFormat, Position, Text, Thread, ThreadId,
 };
 
-const GIL_FIELDS: Gil =
-    Gil { place: GilPlace::InRuntime(0), last_holder: 8, locked: 16, switch_number: 24 };
+const GIL_FIELDS: Gil = Gil { place: GilPlace::InRuntime(0), last_holder: 8, locked: 16, switch_number: 24 };
 
 pub(super) const V3_10: Layout = Layout {
     interpreters: 32,
@@ -26,14 +24,7 @@ pub(super) const V3_10: Layout = Layout {
         instructions: 48,
         lines: LineFormat::Pairs,
     },
-    text: Text {
-        bytes_size: 16,
-        bytes_data: 32,
-        length: 16,
-        state: 32,
-        ascii_data: 48,
-        wide_data: 72,
-    },
+    text: Text { bytes_size: 16, bytes_data: 32, length: 16, state: 32, ascii_data: 48, wide_data: 72 },
 };
 
 pub(super) const V3_11: Layout = Layout {
