@@ -102,10 +102,19 @@ impl<'p> Facts<'p> {
         })
     }
 
+    /// The kind of wait that takes most of the time, and its share.
+    fn longest_wait(&self) -> Option<(Wait, f64)> {
+        self.profile.shares.ranked().into_iter().find(|(kind, _)| kind.is_overlappable())
+    }
+
+    /// The share of what most of the waiting is for.
+    pub(crate) fn waited_share(&self) -> f64 {
+        self.longest_wait().map_or(0.0, |(_, share)| share)
+    }
+
     /// What most of the waiting is for, in words.
     pub(crate) fn waited_for(&self) -> &'static str {
-        let waits = self.profile.shares.ranked();
-        match waits.iter().find(|(kind, _)| kind.is_overlappable()).map(|(kind, _)| *kind) {
+        match self.longest_wait().map(|(kind, _)| kind) {
             Some(Wait::Network) => "the network",
             Some(Wait::Disk) => "the disk",
             Some(Wait::Pipe) => "a pipe",

@@ -371,13 +371,12 @@ fn waiting_pool(facts: &Facts<'_>) -> Finding {
 fn threads_for_waits(facts: &Facts<'_>) -> Finding {
     let prediction = facts.size(Model::Threads, facts.most_workers(MOST_THREADS));
     let at = facts.at(|line| line.kind.is_overlappable());
-    let share = facts.wait_share();
-    let text =
-        format!("it waits for {} {} of the time{at}: overlap the waits in threads", facts.waited_for(), percent(share));
+    let (share, all) = (percent(facts.waited_share()), facts.wait_share());
+    let text = format!("it waits for {} {share} of the time{at}: overlap the waits in threads", facts.waited_for());
     Finding::new(Remedy::Threading, text)
         .workers(prediction.workers)
         .gain(prediction)
-        .because(share, format!("{} of the time is waiting that can overlap", percent(share)))
+        .because(all, format!("{} of the time is waiting that can overlap", percent(all)))
 }
 
 /// The plain question: which model gains most.
