@@ -35,6 +35,8 @@ pub(crate) struct Digest {
     pub(crate) is_worker_thread: bool,
     /// The queue that this worker of a thread pool takes its tasks from.
     pub(crate) queue: Option<u64>,
+    /// The number of timers that the event loop has counted, as a Python object.
+    pub(crate) timers: Option<u64>,
     /// Runs in a worker process.
     pub(crate) is_worker_process: bool,
     /// An event loop runs in the thread.
@@ -62,12 +64,18 @@ impl Digest {
                 || inner_has(Role::OldPoolWorker),
             is_subprocess: inner_has(Role::Subprocess),
             is_worker_thread: has(Role::ThreadRun),
-            queue: stack.iter().find_map(|place| place.queue),
+            queue: telling(stack, &[Role::PoolWorker, Role::OldPoolWorker]),
+            timers: telling(stack, &[Role::LoopTurn]),
             is_worker_process: has(Role::ProcessWorker),
-            has_loop: has(Role::LoopRun),
+            has_loop: has(Role::LoopRun) || has(Role::LoopTurn),
             callback,
         }
     }
+}
+
+/// What the innermost frame in one of these roles tells.
+fn telling(stack: &[Place], roles: &[Role]) -> Option<u64> {
+    stack.iter().find(|place| roles.contains(&place.code.role))?.telling
 }
 
 /// The innermost frame of the user's own code. Code that is made from a string, as `namedtuple` makes
@@ -91,7 +99,7 @@ fn is_awaiting(inner: &[Place]) -> bool {
 
 /// The outermost frame that the event loop has called, when there is code of the program in it.
 fn callback(stack: &[Place]) -> Option<u64> {
-    let runs = |place: &Place| matches!(place.code.role, Role::LoopRun | Role::LoopCallback);
+    let runs = |place: &Place| matches!(place.code.role, Role::LoopRun | Role::LoopTurn | Role::LoopCallback);
     let first = stack.iter().position(runs)?;
     let called = &stack[..first];
     let is_work = called.iter().any(|place| place.code.origin != Origin::StandardLibrary)

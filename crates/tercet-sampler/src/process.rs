@@ -295,6 +295,7 @@ impl Process {
                     deadline_ns: blocked.deadline_ns,
                     epoll: blocked.epoll,
                     backlog: self.backlog(&digest),
+                    timers: self.timers(&digest),
                     digest,
                     is_python,
                 }
@@ -332,6 +333,7 @@ impl Process {
             deadline_ns: None,
             epoll: None,
             backlog: self.backlog(&digest),
+            timers: self.timers(&digest),
             digest,
             is_python: state.is_some(),
         }
@@ -344,6 +346,10 @@ impl Process {
         let after = self.python.as_ref().and_then(|python| python.gil(before.address)).unwrap_or(before);
         let is_holder = after.holder == Some(state.address);
         (after, is_holder || (after.switches != before.switches && before.holder == Some(state.address)))
+    }
+
+    fn timers(&self, digest: &Digest) -> Option<u32> {
+        self.python.as_ref()?.small_int(digest.timers?)
     }
 
     fn backlog(&self, digest: &Digest) -> Option<u64> {

@@ -61,8 +61,8 @@ pub(crate) struct Place {
     pub(crate) position: i64,
     /// Where the frame lies: the same coroutine keeps its frame across waits.
     pub(crate) address: u64,
-    /// The queue that a pool's worker takes its tasks from.
-    pub(crate) queue: Option<u64>,
+    /// The object in the variable that tells how much is under way ([`crate::role::Role::telling_variable`]).
+    pub(crate) telling: Option<u64>,
 }
 
 /// Bytes of a frame that are read: up to the arguments of its function, or the fields before them.
@@ -209,8 +209,8 @@ impl Python {
                 Position::Pointer(offset) => code.position(word_at(&frame.bytes, offset as usize)),
             };
             let argument = |index| word_at(&frame.bytes, (self.layout.frame.locals + 8 * index) as usize) & !7;
-            let queue = code.role.queue_argument(self.version.minor).map(argument);
-            places.push(Place { code, position, address: frame.address, queue });
+            let telling = code.role.telling_variable(self.version.minor).map(argument);
+            places.push(Place { code, position, address: frame.address, telling });
         }
         places
     }
@@ -234,6 +234,12 @@ impl Python {
             }
         }
         frames
+    }
+
+    /// The value of a small `int` that is not negative: its only digit stands at the same place in
+    /// every version.
+    pub(crate) fn small_int(&self, address: u64) -> Option<u32> {
+        self.memory.bytes::<4>(address + 24).ok().map(u32::from_ne_bytes)
     }
 
     /// How many tasks wait in the queue of a thread pool, a `queue.SimpleQueue`.

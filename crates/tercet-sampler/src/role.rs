@@ -32,6 +32,8 @@ pub(crate) enum Role {
     Subprocess,
     /// Runs the event loop.
     LoopRun,
+    /// One turn of the event loop.
+    LoopTurn,
     /// Calls one callback of the event loop.
     LoopCallback,
     /// Asks the kernel for what is ready.
@@ -61,18 +63,22 @@ impl Role {
             (module, _) if module.starts_with("multiprocessing/") => Self::Exchange,
             ("subprocess.py", _) => Self::Subprocess,
             ("selectors.py", "select") => Self::Select,
-            ("asyncio/base_events.py", "run_forever" | "_run_once" | "run_until_complete")
-            | ("asyncio/runners.py", "run") => Self::LoopRun,
+            ("asyncio/base_events.py", "_run_once") => Self::LoopTurn,
+            ("asyncio/base_events.py", "run_forever" | "run_until_complete") | ("asyncio/runners.py", "run") => {
+                Self::LoopRun
+            }
             ("asyncio/events.py", "_run") => Self::LoopCallback,
             _ => Self::Plain,
         }
     }
 
-    /// Which argument of the function is the queue of a thread pool.
-    pub(crate) fn queue_argument(self, minor: u8) -> Option<u64> {
+    /// Which variable of the function tells how much is under way: the queue of a thread pool, or the
+    /// number of timers that an event loop has counted.
+    pub(crate) fn telling_variable(self, minor: u8) -> Option<u64> {
         match self {
             Self::PoolWorker => Some(if minor < 14 { 1 } else { 2 }),
             Self::OldPoolWorker => Some(0),
+            Self::LoopTurn => Some(1),
             _ => None,
         }
     }

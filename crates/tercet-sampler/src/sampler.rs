@@ -36,6 +36,13 @@ const SLOW: Duration = Duration::from_millis(50);
 /// A gap this many times longer than planned is a stopped machine, not the program's doing.
 const GAP: f64 = 50.0;
 
+/// What an event loop carries.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flight {
+    epoll: Option<u64>,
+    watched: Option<u32>,
+}
+
 /// A watch under way.
 #[derive(Debug)]
 pub struct Sampler {
@@ -50,6 +57,7 @@ pub struct Sampler {
     last_tick: Option<Instant>,
     next_slow: Instant,
     external_cpu_ns: u64,
+    loops: BTreeMap<(u32, u32), Flight>,
     jitter: u32,
     cost: Duration,
     /// What a look usually costs, smoothed.
@@ -87,6 +95,7 @@ impl Sampler {
             last_tick: None,
             next_slow: now,
             external_cpu_ns: 0,
+            loops: BTreeMap::new(),
             jitter: root | 1,
             cost: Duration::ZERO,
             usual_s: 0.0,
@@ -129,14 +138,15 @@ impl Sampler {
         let now = Instant::now();
         let length_s = self.last_tick.map_or(self.period(), |last| now.duration_since(last).as_secs_f64());
         self.last_tick = Some(now);
-        if now >= self.next_slow {
+        let is_slow = now >= self.next_slow;
+        if is_slow {
             self.next_slow = now + SLOW;
             self.look_for_children(now);
             self.read_slow_counters();
         }
         let sights = self.look_at_all(now);
         if length_s < self.period() * GAP + 1.0 {
-            self.fold_in(&sights, length_s);
+            self.fold_in(&sights, length_s, is_slow);
         }
         self.processes.contains_key(&self.root) && proc_fs::is_alive(self.root)
     }
@@ -157,7 +167,7 @@ impl Sampler {
         sights
     }
 
-    fn fold_in(&mut self, sights: &[(u32, Part, ProcessSight)], length_s: f64) {
+    fn fold_in(&mut self, sights: &[(u32, Part, ProcessSight)], length_s: f64, is_slow: bool) {
         let main = sights.iter().find(|(_, part, _)| *part == Part::Main);
         let mut tick = Tick {
             child_cpu_ns: self.external_cpu(),
@@ -172,7 +182,7 @@ impl Sampler {
             tick.looks.extend(looks.map(|(tid, sight)| Look { pid: *pid, tid: *tid, part: *part, sight }));
         }
         self.fold.add(&tick, length_s);
-        self.count_in_flight(sights, length_s);
+        self.count_in_flight(sights, length_s, is_slow);
     }
 
     /// Processors that programs which are not workers have used since the last question.
@@ -184,22 +194,22 @@ impl Sampler {
         since
     }
 
-    /// How many descriptors the event loop of the program watches, at the rate of slow counters.
-    fn count_in_flight(&mut self, sights: &[(u32, Part, ProcessSight)], length_s: f64) {
-        let loops = sights.iter().filter(|(_, part, _)| *part != Part::External);
-        let epoll = loops.flat_map(|(pid, _, sight)| {
-            sight
-                .threads
-                .iter()
-                .filter(|(_, sight)| sight.digest.has_loop)
-                .filter_map(|(_, sight)| Some((*pid, sight.epoll?)))
-        });
-        for (pid, fd) in epoll {
-            // The loop's own wake-up descriptor is one of them.
-            if let Some(watched) = proc_fs::watched_by_epoll(pid, fd) {
-                let flight = &mut self.fold.event_loop;
-                flight.in_flight += f64::from(watched.saturating_sub(1)) * length_s;
-                flight.in_flight_s += length_s;
+    /// How many waits the event loops of the program carry at once: descriptors watched, or timers
+    /// pending, whichever is more. The kernel is asked at the rate of the slow counters, for its list
+    /// grows with the connections.
+    fn count_in_flight(&mut self, sights: &[(u32, Part, ProcessSight)], length_s: f64, is_slow: bool) {
+        for (pid, _, sight) in sights.iter().filter(|(_, part, _)| *part != Part::External) {
+            for (tid, sight) in sight.threads.iter().filter(|(_, sight)| sight.digest.has_loop) {
+                let flight = self.loops.entry((*pid, *tid)).or_default();
+                flight.epoll = sight.epoll.or(flight.epoll);
+                if let Some(fd) = flight.epoll.filter(|_| is_slow) {
+                    // The loop's own wake-up descriptor is one of them.
+                    flight.watched = proc_fs::watched_by_epoll(*pid, fd).map(|watched| watched.saturating_sub(1));
+                }
+                if let Some(now) = flight.watched.max(sight.timers) {
+                    self.fold.event_loop.in_flight += f64::from(now) * length_s;
+                    self.fold.event_loop.in_flight_s += length_s;
+                }
             }
         }
     }

@@ -42,6 +42,8 @@ pub(crate) struct Sight {
     pub(crate) deadline_ns: Option<u64>,
     /// How many tasks wait in the queue of the pool it works for.
     pub(crate) backlog: Option<u64>,
+    /// How many timers the event loop it runs has counted.
+    pub(crate) timers: Option<u32>,
     /// The epoll instance it waits in.
     pub(crate) epoll: Option<u64>,
     pub(crate) digest: Rc<Digest>,
