@@ -149,7 +149,7 @@ class Course:
                         self._bench.wait()
                     elif self._returned:
                         return self._take_returned(want)
-                    elif not self._is_read and self._room_left(False) > 0:
+                    elif self._can_pull(is_home=False):
                         break
                     else:
                         self._room.wait()
@@ -164,7 +164,7 @@ class Course:
                 return None
             if self._returned:
                 return self._take_returned(want)
-            if self._is_read:
+            if not self._can_pull(is_home=True):
                 return None
         return self._pull(want, is_home=True)
 
@@ -289,6 +289,12 @@ class Course:
         with self._lock:
             return self._returned[0].items[0] if self._returned else None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs and nothing can be begun: only a caller can change that."""
+        with self._lock:
+            return self._out == 0 and not self._returned and not self._can_pull(is_home=True)
+
     def close(self) -> None:
         """Hand nothing out any more."""
         with self._lock:
@@ -340,9 +346,13 @@ class Course:
         """Whether the caller's thread could run something at this moment."""
         if not self.home_is_open:
             return False
-        return bool(self._returned) or not (self._is_read or self._reading.locked() or self._room_left(True) <= 0)
+        return bool(self._returned) or (self._can_pull(is_home=True) and not self._reading.locked())
 
-    def _room_left(self, is_home: bool) -> int:
+    def _can_pull(self, *, is_home: bool) -> bool:
+        """Whether there may be something in the source that there is room for."""
+        return not self._is_read and self._room_left(is_home=is_home) > 0
+
+    def _room_left(self, *, is_home: bool) -> int:
         out = self._pulled - self._cursor
         return self._widest if is_home and out == 0 else self.window - out
 
@@ -386,7 +396,7 @@ class Course:
         if not self._reading.acquire(blocking=not is_home):
             return None
         try:
-            want = min(want, self._room_left(is_home))
+            want = min(want, self._room_left(is_home=is_home))
             if self._is_read or self._is_closed or want <= 0:
                 return None
             items: list[Item] = []

@@ -57,6 +57,8 @@ class Work(NamedTuple):
         Whether the items behind a failed one are of no use any more.
     is_pure
         Whether a task may be run twice, as the caller said.
+    is_strict
+        Whether an item that cannot be sent to a process is an error, instead of being run here.
     told
         Called when something has happened that the pilot should know.
     """
@@ -66,6 +68,7 @@ class Work(NamedTuple):
     has_keywords: bool = False
     stops_at_error: bool = True
     is_pure: bool = False
+    is_strict: bool = False
     told: Callable[[], None] = lambda: None
 
     def call(self, item: Item) -> Any:

@@ -141,6 +141,7 @@ class Pilot:
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._is_over = False
+        self.is_asleep = False
         self._thread: threading.Thread | None = None
         self._notes: list[str] = []
         self._eye = Eye(home, clock)
@@ -211,10 +212,23 @@ class Pilot:
             while delay is not None:
                 self._news.wait(delay)
                 self._news.clear()
-                delay = None if self._is_over or self._course.is_over else self.step()
+                if self._is_over or self._course.is_over:
+                    break
+                self._sleep_while_idle()
+                delay = self.step()
         finally:
             _haste.discard(self)
             self._eye.close()
+
+    def _sleep_while_idle(self) -> None:
+        """Where there is nothing to look at, as in an executor between two submissions, wait until `call`."""
+        self.is_asleep = True
+        while self._course.is_idle and not self._is_over and self._pending is None:
+            _haste.discard(self)
+            self._news.wait()
+            self._news.clear()
+        self.is_asleep = False
+        _haste.add(self)
 
     # --- one step ---
 
@@ -259,7 +273,11 @@ class Pilot:
             plan = self._ask(sight, left)
         is_first_whole = sight.is_complete and not (self._basis is not None and self._basis.is_complete)
         self._basis = sight
-        if self._is_dry:
+        must_move = plan.model == "plain" and not self._work.stops_at_error and sight.computing() < 0.5
+        if must_move and not sight.is_complete and self._wishes.model is None and self._course.has_more:
+            # A task may wait for one that stands behind it: an executor must always get on.
+            self._open_threads(self._wishes.workers or min(32, math.ceil(self._cores()) + 4), sight)
+        elif self._is_dry:
             self.plan = plan
         elif self._wishes.model is None and left != 0 and self._course.has_more:
             if is_first_whole or now - self._moved >= _MOVES_APART_S:
@@ -582,13 +600,14 @@ class Pilot:
     def _drain(self) -> None:
         """Add what the workers noted to the figures."""
         current = self.engines.get(self.plan.model)
-        for engine in list(self.engines.values()):
-            while engine.tally:
-                entry = engine.tally.popleft()
-                if engine is current:
-                    self._window.add(*entry)
-                else:
-                    self._row_s += entry.wall_s
+        with self._lock:
+            for engine in list(self.engines.values()):
+                while engine.tally:
+                    entry = engine.tally.popleft()
+                    if engine is current:
+                        self._window.add(*entry)
+                    else:
+                        self._row_s += entry.wall_s
 
     def _turn(self, now: float) -> None:
         """Close a window and begin the next."""
@@ -600,13 +619,14 @@ class Pilot:
     @property
     def in_a_row_s(self) -> float:
         """The time of all finished tasks, one after another: about what a plain loop would have taken."""
+        self._drain()
         return self._home.so_far()[1] + self._row_s + self._window.row_s(self._clock() - self._window_began, self.plan)
 
     def _size_threads(self, engine: Engine, seconds: float, now: float) -> None:
         sizer = self._sizer
         if sizer is None or sizer.is_settled:
             return
-        if sizer.is_climbing and self._rate(now) > _BUSY:
+        if sizer.is_climbing and (self._rate(now) > _BUSY or not self._course.has_more):
             return
         was_climbing = sizer.is_climbing
         workers = sizer.after(seconds, self._window.count)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tercet.errors import NotPortable
 from tercet.source import name_of, parse
+from tercet.worker import apply
 
 if TYPE_CHECKING:
     from tercet.purity import Study
@@ -100,7 +101,7 @@ def pack(fn: Callable[..., Any], found: Study, caller: int | None = None) -> Bag
     """
     named, packed = _address(fn)
     main, note = _main_source(caller)
-    modules = {name for name, _ in found.globals} | _modules_of(fn)
+    modules = {name for name, _ in found.globals} | _modules_of(fn) - {apply.__module__}
     if "__main__" in modules and main is None:
         raise NotPortable(f"`{name_of(fn)}` is defined in a session, which no worker can read")
     order = {

@@ -222,10 +222,10 @@ class ProcessEngine(Engine):
             self.note(f"a worker process could not read an item, which was run here: {rest[0]}")
             self._keep(batch)
             return True
-        errors, wall_s, cpu_s, idle_s = rest
+        errors, wall_s, cpu_s, queued_s, idle_s = rest
         self._unpack(batch, reply[1:], errors)
         self._size.learn(len(reply) - 1, wall_s, idle_s, len(packed) / max(1, len(batch.items)))
-        self.tally.append(Entry(len(reply) - 1, wall_s, cpu_s))
+        self.tally.append(Entry(len(reply) - 1, max(cpu_s, wall_s - queued_s), cpu_s))
         costs.travelled(max(0.0, trip_s - wall_s))
         return True
 
@@ -240,12 +240,19 @@ class ProcessEngine(Engine):
                 dumps(item, 5)
             except Exception as error:
                 if index == 0:
-                    self.note(f"an item that cannot be pickled was run here: {error}")
-                    self._keep(batch)
+                    self._keep_or_refuse(batch, error)
                     return None
                 self.course.shorten(batch, index)
                 break
         return dumps(list(batch.items), 5)
+
+    def _keep_or_refuse(self, batch: Batch, error: Exception) -> None:
+        if self.work.is_strict:
+            self.course.shorten(batch, 1)
+            batch.fail(NotPortable(f"a task cannot be pickled: {error}").with_traceback(None))
+        else:
+            self.note(f"an item that cannot be pickled was run here: {error}")
+            self._keep(batch)
 
     def _keep(self, batch: Batch) -> None:
         """Run the first item of a batch in this process, and let others have the rest."""

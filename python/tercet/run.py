@@ -45,7 +45,7 @@ class Run:
         What the caller settled.
     is_hosted
         Whether items run in place in a thread of the run's own, instead of the caller's.
-    has_keywords, stops_at_error
+    has_keywords, stops_at_error, is_strict
         As for `tercet.engine.Work`.
     is_dry
         Whether only a verdict is wanted.
@@ -62,6 +62,7 @@ class Run:
         is_hosted: bool = False,
         has_keywords: bool = False,
         stops_at_error: bool = True,
+        is_strict: bool = False,
         is_dry: bool = False,
         block_most: int = 1 << 14,
     ) -> None:
@@ -75,6 +76,7 @@ class Run:
             has_keywords,
             stops_at_error,
             bool(wishes.pure),
+            is_strict,
             self._tell,
         )
         self.course = course
