@@ -21,5 +21,6 @@ from tercet._tercet import __version__
 from tercet.advice import Advice
 from tercet.auto import Map, map, why
 from tercet.errors import NotPortable, RemoteError, WorkerDied
+from tercet.executor import Executor
 
-__all__ = ["Advice", "Map", "NotPortable", "RemoteError", "WorkerDied", "__version__", "map", "why"]
+__all__ = ["Advice", "Executor", "Map", "NotPortable", "RemoteError", "WorkerDied", "__version__", "map", "why"]

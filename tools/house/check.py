@@ -22,7 +22,7 @@ def checks(environment: Environment) -> dict[str, Words]:
         "ruff": [python, "-m", "ruff", "check"],
         "ruff-format": [python, "-m", "ruff", "format", "--check"],
         "mypy": [python, "-m", "mypy"],
-        "stubtest": [python, "-m", "mypy.stubtest", "tercet", *STUBTEST.split()],
+        "stubtest": [python, "-m", "mypy.stubtest", "tercet._tercet", *STUBTEST.split()],
     }
 
 

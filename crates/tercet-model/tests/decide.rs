@@ -49,15 +49,15 @@ fn native() -> Profile {
     }
 }
 
-fn pool(kind: PoolKind, workers: u32, busy: f64) -> Option<Pool> {
-    Some(Pool { kind, workers, busy, tasks_per_worker: 8.0, backlog: Some(0.0) })
+fn pool(kind: PoolKind, workers: u32, busy: f64) -> Pool {
+    Pool { kind, workers, busy, tasks_per_worker: 8.0, backlog: Some(0.0) }
 }
 
 fn thread_pool(workers: u32, backlog: f64) -> Profile {
     let busy = f64::from(workers);
     let mut profile = waiting(Wait::Network, 40.0);
     profile.work.wait = busy;
-    profile.pool = Some(Pool { backlog: Some(backlog), ..pool(PoolKind::Threads, workers, busy).unwrap() });
+    profile.pool = Some(Pool { backlog: Some(backlog), ..pool(PoolKind::Threads, workers, busy) });
     profile
 }
 
@@ -86,15 +86,15 @@ fn each_rule_knows_its_program() {
     let crowd = with(native(), |p| {
         p.shares = shares(&[(Wait::Runnable, 0.8), (Wait::CpuNogil, 0.2)]);
         p.work = Work { nogil: 2.0, cpu: 2.0, queue_delay: 30.0, ..Work::default() };
-        p.pool = pool(PoolKind::Threads, 53, 37.0);
+        p.pool = Some(pool(PoolKind::Threads, 53, 37.0));
     });
     let full = with(computing(), |p| {
         p.work = Work { gil: 1.9, gil_serial: 0.95, cpu: 1.9, ..Work::default() };
-        p.pool = pool(PoolKind::Processes, 2, 1.9);
+        p.pool = Some(pool(PoolKind::Processes, 2, 1.9));
     });
     let exchange = |bytes: f64| {
         with(computing(), |p| {
-            p.pool = pool(PoolKind::Processes, 2, 1.3);
+            p.pool = Some(pool(PoolKind::Processes, 2, 1.3));
             p.traffic = Traffic { bytes, messages: 5_000.0, busy_share: 0.8 };
         })
     };
@@ -117,7 +117,7 @@ fn each_rule_knows_its_program() {
         ("every core busy", full, Remedy::Nothing),
         (
             "one worker process",
-            with(computing(), |p| p.pool = pool(PoolKind::Processes, 1, 1.0)),
+            with(computing(), |p| p.pool = Some(pool(PoolKind::Processes, 1, 1.0))),
             Remedy::MoreProcesses,
         ),
         ("large pickles", exchange(1e9), Remedy::SharedMemory),
@@ -239,7 +239,7 @@ prop_compose! {
                 spin_share: spin, poll_share: poll, loop_waits_share: loop_waits, loop_computes_share: loop_computes,
                 pace_share: pace, far_limit_share: far, sync_share: sync, gc_share: gc, lock_share: fought, unknown_share: 0.0,
             },
-            pool: (pools > 0).then(|| Pool { kind, workers: pools, busy: wait + gil, tasks_per_worker: 3.0, backlog: None }),
+            pool: (pools > 0).then_some(Pool { kind, workers: pools, busy: wait + gil, tasks_per_worker: 3.0, backlog: None }),
             machine: Machine { cores, ..Machine::default() },
             ..run()
         }
