@@ -209,4 +209,33 @@ mod tests {
         assert_eq!(index(13, "gc", "collecting"), 72);
         assert_eq!(index(15, "thread", "native_thread_id"), 31);
     }
+
+    /// A table in this very process, as an interpreter of version 3.`minor` would carry it.
+    fn read_table(cookie: &[u8; 8], minor: u8, free_threaded: u64) -> Result<(Layout, Version)> {
+        let mut words = [0_u64; LENGTH / 8];
+        words[0] = u64::from_ne_bytes(*cookie);
+        words[1] = u64::from_le_bytes([0xf0, 2, minor, 3, 0, 0, 0, 0]);
+        words[2] = free_threaded;
+        let pid = std::process::id();
+        read(Memory::of(pid), pid, words.as_ptr() as u64)
+    }
+
+    #[test]
+    fn a_known_version_is_read() {
+        let (_, version) = read_table(COOKIE, 14, 0).unwrap();
+        assert_eq!(version.to_string(), "3.14.2");
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_with_its_version() {
+        let later = read_table(COOKIE, 16, 0);
+        assert!(matches!(later, Err(Error::Version { version, .. }) if version == "3.16.2"));
+        assert!(matches!(read_table(b"nonsense", 14, 0), Err(Error::Version { .. })));
+    }
+
+    #[test]
+    fn a_build_without_the_gil_is_refused_by_name() {
+        let free = read_table(COOKIE, 14, 1);
+        assert!(matches!(free, Err(Error::FreeThreaded { version, .. }) if version == "3.14.2"));
+    }
 }
