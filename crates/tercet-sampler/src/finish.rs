@@ -31,15 +31,15 @@ pub(crate) fn profile(sampler: Sampler) -> Profile {
     let wall_s = sampler.fold.now_s;
     let mut processes: Vec<Process> = sampler.processes.into_values().chain(sampler.ended).collect();
     processes.sort_by_key(|process| process.pid);
-    let fold = sampler.fold;
+    let mut fold = sampler.fold;
     let body_s = fold.phases.body_s.max(1e-9);
-    let (work, shares) = settled(&fold, body_s);
+    let work = settled(&mut fold, body_s);
     let mut profile = Profile {
         source: Source::Sampler,
         samples: fold.samples,
         wall_s,
         phases: fold.phases,
-        shares,
+        shares: fold.shares.normalised(),
         work,
         tasks: Tasks { count: count(&fold), ..Tasks::default() },
         traffic: traffic(&processes, &fold),
@@ -77,23 +77,28 @@ fn scaled(fold: &Fold, body_s: f64) -> tercet_model::Work {
     work
 }
 
-/// The work, and the shares with it, once the counters have had their say.
+/// The work once the counters have had their say; the shares follow.
 ///
 /// A thread that wakes up to wait for the GIL again is *running* without it for a moment, and for a
 /// long moment when processors are scarce. While threads fight for the GIL no more can have computed
 /// without it than the processor time that is left when those with it have had theirs.
-fn settled(fold: &Fold, body_s: f64) -> (tercet_model::Work, Shares) {
+fn settled(fold: &mut Fold, body_s: f64) -> tercet_model::Work {
     let mut work = scaled(fold, body_s);
-    let mut shares = fold.shares.normalised();
     if work.gil_wait > 0.1 && work.nogil > 0.0 {
         let possible = (work.cpu - work.gil).clamp(0.0, work.nogil);
-        let excess = shares[Wait::CpuNogil] * (1.0 - possible / work.nogil);
-        shares[Wait::CpuNogil] -= excess;
-        shares[Wait::GilWait] += excess;
+        let excess = 1.0 - possible / work.nogil;
         work.gil_wait += work.nogil - possible;
         work.nogil = possible;
+        let all = std::iter::once(&mut fold.shares);
+        let lines = fold.lines.values_mut().map(|line| &mut line.shares);
+        let threads = fold.threads.values_mut().map(|thread| &mut thread.shares);
+        for shares in all.chain(lines).chain(threads) {
+            let moved = shares[Wait::CpuNogil] * excess;
+            shares[Wait::CpuNogil] -= moved;
+            shares[Wait::GilWait] += moved;
+        }
     }
-    (work, shares)
+    work
 }
 
 /// How many separate waits were seen on the line that waits most; nothing when they are too short
