@@ -52,7 +52,7 @@ def is_coroutine_function(fn: Callable[..., Any]) -> bool:
     if isinstance(code, CodeType) and code.co_flags & _COROUTINE:
         return True
     # `inspect.markcoroutinefunction` leaves its mark here.
-    return any(getattr(each, "_is_coroutine_mark", None) is not None for each in (fn, inner))
+    return any(getattr(each, "_is_coroutine_marker", None) is not None for each in (fn, inner))
 
 
 def name_of(fn: Any) -> str:
