@@ -254,11 +254,17 @@ class Pilot:
             return self._look_s
         sight = self._eye.sight()
         self._look_s = min(2 * self._look_s, _RAREST_LOOK_S)
-        if sight.wall_s >= _SEEN_S and (sight.finished >= 3 or sight.samples >= 3 or sight.wall_s >= 4 * _SEEN_S):
+        if self._is_enough(sight):
             self._consider(sight, now)
             if sight.is_complete and sight.wall_s >= _WINDOW_S:
                 self._eye.begin()
         return _CLIMB_S if self._sizer is not None or self._pending is not None else self._look_s
+
+    def _is_enough(self, sight: Sight) -> bool:
+        """Whether enough was seen to act on: waits show soon, computing only later, since processes take time to start."""
+        if sight.wall_s < _SEEN_S or (sight.computing() > 0.5 and sight.wall_s < _COMPUTED_S and not self._is_dry):
+            return False
+        return sight.finished >= 3 or sight.samples >= 3 or sight.wall_s >= _COMPUTED_S
 
     # --- from sight to plan ---
 
@@ -266,11 +272,10 @@ class Pilot:
         """Ask for a verdict on what was seen, and act on it."""
         left = self._course.left
         plan = self._ask(sight, left)
-        if sight.computing() > 0.5 and sight.wall_s < _COMPUTED_S and not self._is_dry:
-            return
         if plan.model == "processes" and self._wishes.model is None:
-            self._prepare()
+            may_leave = self._prepare()
             plan = self._ask(sight, left)
+            plan = plan if may_leave or plan.model != "processes" else Plan("plain", 1)
         is_first_whole = sight.is_complete and not (self._basis is not None and self._basis.is_complete)
         self._basis = sight
         must_move = plan.model == "plain" and not self._work.stops_at_error and sight.computing() < 0.5
@@ -476,12 +481,13 @@ class Pilot:
 
     # --- processes ---
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> bool:
         """Find out, once, whether the function may go to another process, and what it costs."""
         if self._passage is None:
             self._passage = self._find_passage()
             self._home.keeps_call = False
             self._home.last_call = []
+        return self._passage.baggage is not None
 
     def _find_passage(self) -> _Passage:
         if (why := can_have_workers()) is not None:
