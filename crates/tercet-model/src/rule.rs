@@ -11,7 +11,7 @@ use crate::{Line, Model, PoolKind, Remedy, Wait};
 type Rule = fn(&Facts<'_>) -> Option<Finding>;
 
 /// The rules in order.
-const RULES: [Rule; 18] = [
+const RULES: [Rule; 19] = [
     imports,
     too_short,
     unreadable,
@@ -30,6 +30,7 @@ const RULES: [Rule; 18] = [
     all_cores_busy,
     event_loop,
     pool,
+    one_child,
 ];
 
 /// Every rule that holds, the deciding one first; never empty.
@@ -133,7 +134,8 @@ fn busy_wait(facts: &Facts<'_>) -> Option<Finding> {
 fn polling(facts: &Facts<'_>) -> Option<Finding> {
     let share = facts.profile.symptoms.poll_share;
     (share > 0.3).then(|| {
-        let at = facts.at(|line| line.kind.is_cpu() || line.kind == Wait::Sleep);
+        let computes = facts.work().gil + facts.work().nogil > 0.4;
+        let at = facts.at(|line| if computes { line.kind.is_cpu() } else { line.kind == Wait::Sleep });
         let text = format!(
             "a thread asks again and again instead of waiting{at}: give the call a time-out, or wait for an event"
         );
@@ -175,7 +177,7 @@ fn exchange(facts: &Facts<'_>) -> Option<Finding> {
         let (remedy, text) = if size >= LARGE_MESSAGE {
             (Remedy::SharedMemory, format!("moving data between processes takes {share} of the work: share it (`multiprocessing.shared_memory`), or use threads"))
         } else {
-            (Remedy::Batch, format!("handing tasks over takes {share} of the work: hand over more at a time (`chunksize=`)"))
+            (Remedy::Batch, format!("handing over takes {share} of the work: hand over more at a time (`chunksize=`, fewer and larger messages)"))
         };
         Finding::new(remedy, text)
             .gain(Gain::of_removing(traffic.busy_share))
@@ -277,6 +279,10 @@ fn all_cores_busy(facts: &Facts<'_>) -> Option<Finding> {
 
 fn event_loop(facts: &Facts<'_>) -> Option<Finding> {
     let found = facts.profile.event_loop.as_ref()?;
+    if facts.thread_pool().is_some_and(|pool| pool.busy > 1.5) && facts.work().wait > 1.5 {
+        // The waits pass in the threads of an executor, and it is their number that counts.
+        return None;
+    }
     if found.idle_share + found.busy_share < 0.5 {
         return None;
     }
@@ -292,11 +298,9 @@ fn event_loop(facts: &Facts<'_>) -> Option<Finding> {
         );
     }
     (found.idle_share > 0.5).then(|| {
-        let at = facts.at(|line| line.kind == Wait::LoopIdle);
         let prediction = facts.size(Model::EventLoop, facts.most_workers(1_000));
-        let text = format!(
-            "coroutines are awaited one after another{at}: start them together (`asyncio.gather`, `TaskGroup`)"
-        );
+        let text =
+            format!("coroutines are awaited one after another: start them together (`asyncio.gather`, `TaskGroup`)");
         Finding::new(Remedy::Asyncio, text)
             .workers(prediction.workers)
             .gain(prediction)
@@ -332,6 +336,21 @@ fn pool(facts: &Facts<'_>) -> Option<Finding> {
     }
 }
 
+/// The program only waits for one other, which does the work.
+fn one_child(facts: &Facts<'_>) -> Option<Finding> {
+    let share = facts.share(Wait::Child);
+    let is_one = facts.profile.tasks.count.is_some_and(|count| count < 2.0);
+    (share > 0.8 && is_one).then(|| {
+        let at = facts.at(|line| line.kind == Wait::Child);
+        let text =
+            format!("it only waits for one child program{at}, which does the work: ask the same of that program");
+        Finding::new(Remedy::Nothing, text)
+            .gain(Gain { speedup: 1.0, bound: Some(1.0) })
+            .firm(0.7)
+            .because(share, format!("{} of the time is waiting for one child", percent(share)))
+    })
+}
+
 /// A thread pool whose workers wait: too small when tasks queue for it, else as good as it gets.
 fn waiting_pool(facts: &Facts<'_>) -> Finding {
     let pool = facts.profile.pool.unwrap_or(crate::Pool {
@@ -348,7 +367,8 @@ fn waiting_pool(facts: &Facts<'_>) -> Finding {
     let waits =
         format!("{:.1} of {} threads wait for {} at a time", facts.work().wait, pool.workers, facts.waited_for());
     if !is_short {
-        let text = format!("{waits}, and no task queues for them: leave it as it is");
+        let queue = if pool.backlog.is_some() { ", and hardly a task queues for them" } else { "" };
+        let text = format!("{waits}{queue}: leave it as it is");
         return Finding::new(Remedy::Nothing, text)
             .gain(Gain { speedup: 1.0, bound: None })
             .firm(if pool.backlog.is_some() { 0.9 } else { 0.6 })

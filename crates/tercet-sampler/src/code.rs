@@ -99,7 +99,7 @@ impl CodeCache {
         let function = self.text(text(memory, layout, at(layout.code.name))?);
         let instructions = match layout.code.lines {
             crate::layout::LineFormat::Pairs => 0,
-            crate::layout::LineFormat::Locations => address + layout.code.instructions,
+            crate::layout::LineFormat::Locations => address.wrapping_add(layout.code.instructions),
         };
         Some(Code {
             origin: crate::role::origin(&file),
@@ -135,7 +135,7 @@ fn text(memory: Memory, layout: &Layout, address: u64) -> Option<String> {
     if length > LONGEST {
         return None;
     }
-    let start = address + if is_ascii { text.ascii_data } else { text.wide_data };
+    let start = address.wrapping_add(if is_ascii { text.ascii_data } else { text.wide_data });
     let raw = memory.vec(start, (length * u64::from(kind)) as usize).ok()?;
     Some(match kind {
         1 if is_ascii => String::from_utf8_lossy(&raw).into_owned(),
@@ -162,6 +162,6 @@ fn string_form(state: u32) -> Option<(u8, bool)> {
 
 /// The contents of a `bytes` object.
 fn bytes(memory: Memory, layout: &Layout, address: u64) -> Option<Vec<u8>> {
-    let size = memory.word(address + layout.text.bytes_size).ok()?;
-    (size <= LONGEST).then(|| memory.vec(address + layout.text.bytes_data, size as usize).ok())?
+    let size = memory.word(address.wrapping_add(layout.text.bytes_size)).ok()?;
+    (size <= LONGEST).then(|| memory.vec(address.wrapping_add(layout.text.bytes_data), size as usize).ok())?
 }

@@ -104,10 +104,11 @@ fn settled(fold: &mut Fold, body_s: f64) -> tercet_model::Work {
 /// How many separate waits were seen on the line that waits most; nothing when they are too short
 /// to be told apart.
 fn count(fold: &Fold) -> Option<f64> {
-    let waiting = fold.lines.values().filter(|line| line.waits > 0);
+    let waiting = fold.lines.values().filter(|line| line.wait_s > 0.0);
     let longest = waiting.max_by(|a, b| a.wait_s.total_cmp(&b.wait_s))?;
-    let mean_s = longest.wait_s / longest.waits as f64;
-    (mean_s >= SHORTEST_COUNTED_S).then_some(longest.waits as f64)
+    // A wait that began before the repeating part is one too.
+    let waits = longest.waits.max(1) as f64;
+    (longest.wait_s / waits >= SHORTEST_COUNTED_S).then_some(waits)
 }
 
 fn traffic(processes: &[Process], fold: &Fold) -> Traffic {
@@ -176,7 +177,7 @@ fn turns(fold: &Fold) -> (f64, f64) {
     let mut sources = Sources::default();
     let (mut spin_s, mut poll_s) = (0.0, 0.0);
     for (function, lines) in by_function(fold) {
-        let cpu = |line: &LineSum| line.shares.sum(|kind| kind.is_cpu() || kind == Wait::GilWait);
+        let cpu = |line: &LineSum| line.thread_cpu_s;
         let total: f64 = lines.iter().map(|(_, line)| cpu(line)).sum();
         let (mut turning, mut asking, mut system) = (0.0, 0.0, 0.0);
         for (key, line) in lines {

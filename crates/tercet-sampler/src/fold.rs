@@ -50,6 +50,8 @@ pub(crate) struct LineSum {
     pub(crate) targets: BTreeMap<String, f64>,
     /// Seconds in waits, summed over threads: more than the line's share when several wait at once.
     pub(crate) thread_wait_s: f64,
+    /// Seconds in which a thread computed here, or waited for the GIL to, summed over threads.
+    pub(crate) thread_cpu_s: f64,
     pub(crate) ends: Ends,
     /// Times between the deadlines of sleeps that follow one another in a thread, in nanoseconds.
     pub(crate) beats_ns: Vec<u64>,
@@ -251,6 +253,10 @@ impl Fold {
             if !sight.is_idle {
                 thread.busy_s += length_s;
             }
+            let computes = sight.kind.is_cpu() || sight.kind == Wait::GilWait;
+            if let Some(line) = sight.digest.line.as_ref().filter(|_| computes && look.part != Part::External) {
+                self.lines.entry(line.clone()).or_default().thread_cpu_s += length_s;
+            }
             self.work.cpu += sight.cpu_ns as f64 / 1e9;
             self.work.queue_delay += sight.delay_ns as f64 / 1e9;
             if look.part == Part::Worker && sight.digest.is_worker_process {
@@ -260,7 +266,8 @@ impl Fold {
     }
 
     fn add_waits(&mut self, tick: &Tick<'_>, length_s: f64) {
-        let backlog = tick.looks.iter().filter_map(|look| look.sight.backlog).max();
+        let own = tick.looks.iter().filter(|look| look.part != Part::External);
+        let backlog = own.filter_map(|look| look.sight.backlog).max();
         if let Some(backlog) = backlog {
             self.backlog.0 += backlog as f64 * length_s;
             self.backlog.1 += length_s;

@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::memory::Memory;
 use crate::proc_fs::{self, Counters, Transfer};
-use crate::python::{GilState, InterpreterState, Python, ThreadState};
+use crate::python::{GilState, InterpreterState, Known, Python, ThreadState};
 use crate::thread::{Found, Sight, Thread, is_idle, kind_of_wait};
 
 /// What a process is to the program.
@@ -49,6 +49,8 @@ pub(crate) struct Process {
     codes: CodeCache,
     /// Where each interpreter kept its threads at the last look, by the address of its GIL.
     known: BTreeMap<u64, Vec<u64>>,
+    /// Where the interpreters were at the last look.
+    interpreters: Vec<Known>,
     next_search: Instant,
     born: Instant,
     next_listing: Instant,
@@ -99,6 +101,7 @@ impl Process {
             memory: Memory::of(pid),
             codes: CodeCache::default(),
             known: BTreeMap::new(),
+            interpreters: Vec::new(),
             next_search: now,
             born: now,
             next_listing: now,
@@ -121,7 +124,7 @@ impl Process {
             entry.insert(Thread::open(self.pid, tid).ok()?);
         }
         let python = self.python.as_ref()?;
-        let state = python.interpreters().into_iter().find_map(|one| {
+        let state = python.look(&mut self.interpreters).all.into_iter().find_map(|one| {
             let known = self.known.entry(one.gil.address).or_default();
             let found = python.threads(&one, known).into_iter().find(|state| state.tid == tid);
             found.map(|state| (state, one))
@@ -201,7 +204,8 @@ impl Process {
 
     /// Looks at every thread once. An error means that the process is gone.
     pub(crate) fn look(&mut self, now: Instant) -> Result<ProcessSight> {
-        let interpreters = self.python.as_ref().map(Python::interpreters).unwrap_or_default();
+        let found = self.python.as_ref().map(|python| python.look(&mut self.interpreters)).unwrap_or_default();
+        let interpreters = found.all;
         let known: Vec<(ThreadState, InterpreterState)> = self
             .python
             .iter()
@@ -212,7 +216,11 @@ impl Process {
             })
             .collect();
         self.list_threads(now, &known)?;
-        let mut sight = ProcessSight { has_started: !known.is_empty(), ..ProcessSight::default() };
+        let mut sight = ProcessSight {
+            has_started: !known.is_empty(),
+            is_finalizing: found.is_finalizing,
+            ..ProcessSight::default()
+        };
         let tids: Vec<u32> = self.threads.keys().copied().collect();
         for tid in tids {
             let state = known.iter().find(|(state, _)| state.tid == tid);
@@ -231,7 +239,6 @@ impl Process {
             let first = *self.first_switches.get_or_insert(main.gil.switches);
             self.gil_switches = main.gil.switches.saturating_sub(first);
         }
-        sight.is_finalizing = self.python.as_ref().is_some_and(Python::is_finalizing);
         Ok(sight)
     }
 
@@ -349,7 +356,8 @@ impl Process {
     }
 
     fn timers(&self, digest: &Digest) -> Option<u32> {
-        self.python.as_ref()?.small_int(digest.timers?)
+        let (event_loop, counted) = digest.timers?;
+        self.python.as_ref()?.timers(counted, event_loop)
     }
 
     fn backlog(&self, digest: &Digest) -> Option<u64> {

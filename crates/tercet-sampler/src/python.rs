@@ -34,7 +34,7 @@ pub(crate) struct GilState {
 impl GilState {
     /// Whether a futex at `address` belongs to the GIL.
     pub(crate) fn contains(&self, address: u64) -> bool {
-        (self.address..self.address + Gil::LENGTH).contains(&address)
+        address.checked_sub(self.address).is_some_and(|offset| offset < Gil::LENGTH)
     }
 }
 
@@ -45,6 +45,24 @@ pub(crate) struct InterpreterState {
     pub(crate) is_collecting: bool,
     first_thread: u64,
 }
+
+/// Where an interpreter and its GIL were found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    address: u64,
+    gil: u64,
+}
+
+/// All interpreters of a process at one moment, the main one last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Interpreters {
+    pub(crate) all: Vec<InterpreterState>,
+    /// Whether the way out of the process has begun.
+    pub(crate) is_finalizing: bool,
+}
+
+/// Words that are read of each interpreter.
+const WORDS: usize = 7;
 
 /// A thread that the interpreter knows.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +81,8 @@ pub(crate) struct Place {
     pub(crate) address: u64,
     /// The object in the variable that tells how much is under way ([`crate::role::Role::telling_variable`]).
     pub(crate) telling: Option<u64>,
+    /// The event loop whose turn this is.
+    pub(crate) event_loop: Option<u64>,
 }
 
 /// Bytes of a frame that are read: up to the arguments of its function, or the fields before them.
@@ -109,47 +129,95 @@ impl Python {
         Ok(Self { version, memory, layout, runtime, code_type })
     }
 
-    /// Whether the interpreter is on its way out.
-    pub(crate) fn is_finalizing(&self) -> bool {
-        self.memory.word(self.runtime + self.layout.finalizing).is_ok_and(|word| word != 0)
+    /// The interpreters at this moment; none before the first is set up.
+    ///
+    /// `known` says where they were the last time, so that one call reads them all; it is believed as
+    /// far as each still points to the next.
+    pub(crate) fn look(&self, known: &mut Vec<Known>) -> Interpreters {
+        if let Some(found) = self.look_where(known) {
+            return found;
+        }
+        *known = self.find_all();
+        self.look_where(known).unwrap_or_default()
     }
 
-    /// The interpreters at this moment; empty before the first is set up.
-    pub(crate) fn interpreters(&self) -> Vec<InterpreterState> {
+    fn look_where(&self, known: &[Known]) -> Option<Interpreters> {
+        let addresses: Vec<u64> =
+            self.words_of_runtime().into_iter().chain(known.iter().flat_map(|one| self.words_of(one))).collect();
+        let words: Vec<u64> = self.memory.gather::<8>(&addresses).into_iter().map(u64::from_ne_bytes).collect();
+        let (runtime, rest) = words.split_at_checked(2)?;
+        let mut expected = runtime[0];
+        let mut all = Vec::with_capacity(known.len());
+        for (one, words) in known.iter().zip(rest.chunks_exact(WORDS)) {
+            if one.address != expected || (one.gil != words[3] && self.has_pointer_to_gil()) {
+                return None;
+            }
+            expected = words[2];
+            all.push(InterpreterState {
+                gil: gil_state(one.gil, [words[4], words[5], words[6]]),
+                is_collecting: words[0] as u32 == 1,
+                first_thread: words[1],
+            });
+        }
+        (expected == 0 && all.len() == known.len()).then_some(Interpreters { all, is_finalizing: runtime[1] != 0 })
+    }
+
+    /// Where the first interpreter is told, and whether the way out has begun.
+    fn words_of_runtime(&self) -> [u64; 2] {
+        [self.runtime.wrapping_add(self.layout.interpreters), self.runtime.wrapping_add(self.layout.finalizing)]
+    }
+
+    fn words_of(&self, known: &Known) -> [u64; WORDS] {
+        let (one, at) = (&self.layout.interpreter, known.address);
+        let [holder, locked, switches] = self.words_of_gil(known.gil);
+        [
+            at.wrapping_add(one.gc_collecting),
+            at.wrapping_add(one.threads),
+            at.wrapping_add(one.next),
+            self.pointer_to_gil(at),
+            holder,
+            locked,
+            switches,
+        ]
+    }
+
+    fn words_of_gil(&self, gil: u64) -> [u64; 3] {
+        let layout = &self.layout.gil;
+        [layout.last_holder, layout.locked, layout.switch_number].map(|offset| gil.wrapping_add(offset))
+    }
+
+    fn has_pointer_to_gil(&self) -> bool {
+        matches!(self.layout.gil.place, GilPlace::Behind(_))
+    }
+
+    /// Where the pointer to the GIL stands, or the GIL itself when it lies in the runtime.
+    fn pointer_to_gil(&self, interpreter: u64) -> u64 {
+        match self.layout.gil.place {
+            GilPlace::InRuntime(offset) => self.runtime.wrapping_add(offset),
+            GilPlace::Behind(offset) => interpreter.wrapping_add(offset),
+        }
+    }
+
+    /// Follows the list of interpreters step by step.
+    fn find_all(&self) -> Vec<Known> {
         let mut found = Vec::new();
-        let mut address = self.memory.word(self.runtime + self.layout.interpreters).unwrap_or(0);
+        let mut address = self.memory.word(self.runtime.wrapping_add(self.layout.interpreters)).unwrap_or(0);
         while address != 0 && found.len() < MOST_INTERPRETERS {
-            let Some(interpreter) = self.interpreter(address) else { break };
-            found.push(interpreter);
-            address = self.memory.word(address + self.layout.interpreter.next).unwrap_or(0);
+            let pointer = self.pointer_to_gil(address);
+            let gil = if self.has_pointer_to_gil() { self.memory.word(pointer) } else { Ok(pointer) };
+            let next = self.memory.word(address.wrapping_add(self.layout.interpreter.next));
+            let (Ok(gil), Ok(next)) = (gil, next) else { break };
+            found.push(Known { address, gil });
+            address = next;
         }
         found
     }
 
-    fn interpreter(&self, address: u64) -> Option<InterpreterState> {
-        let gil = match self.layout.gil.place {
-            GilPlace::InRuntime(offset) => self.runtime + offset,
-            GilPlace::Behind(offset) => self.memory.word(address + offset).ok()?,
-        };
-        let collecting = self.memory.bytes::<4>(address + self.layout.interpreter.gc_collecting).ok()?;
-        Some(InterpreterState {
-            gil: self.gil(gil)?,
-            is_collecting: i32::from_ne_bytes(collecting) == 1,
-            first_thread: self.memory.word(address + self.layout.interpreter.threads).ok()?,
-        })
-    }
-
     /// The GIL whose struct lies at `address`.
     pub(crate) fn gil(&self, address: u64) -> Option<GilState> {
-        let bytes = self.memory.bytes::<48>(address).ok()?;
-        let gil = &self.layout.gil;
-        let is_locked = int_at(&bytes, gil.locked as usize) == 1;
-        let holder = word_at(&bytes, gil.last_holder as usize);
-        Some(GilState {
-            address,
-            holder: (is_locked && holder != 0).then_some(holder),
-            switches: word_at(&bytes, gil.switch_number as usize),
-        })
+        let words = self.memory.gather::<8>(&self.words_of_gil(address));
+        let words: [[u8; 8]; 3] = words.try_into().ok()?;
+        Some(gil_state(address, words.map(u64::from_ne_bytes)))
     }
 
     /// The threads that an interpreter knows.
@@ -178,13 +246,13 @@ impl Python {
             ThreadId::Native(offset) => word_at(bytes, offset as usize),
             ThreadId::Pthread(offset) => {
                 let pthread = word_at(bytes, offset as usize);
-                u64::from(u32::from_ne_bytes(self.memory.bytes(pthread + GLIBC_TID).ok()?))
+                u64::from(u32::from_ne_bytes(self.memory.bytes(pthread.wrapping_add(GLIBC_TID)).ok()?))
             }
         };
         let frame = match self.layout.thread.current {
             CurrentFrame::Direct(offset) => word_at(bytes, offset as usize),
             CurrentFrame::Behind(offset, inner) => {
-                self.memory.word(word_at(bytes, offset as usize) + inner).unwrap_or(0)
+                self.memory.word(word_at(bytes, offset as usize).wrapping_add(inner)).unwrap_or(0)
             }
         };
         let tid = u32::try_from(tid).ok().filter(|&tid| tid != 0)?;
@@ -210,7 +278,8 @@ impl Python {
             };
             let argument = |index| word_at(&frame.bytes, (self.layout.frame.locals + 8 * index) as usize) & !7;
             let telling = code.role.telling_variable(self.version.minor).map(argument);
-            places.push(Place { code, position, address: frame.address, telling });
+            let event_loop = code.role.loop_variable().map(argument);
+            places.push(Place { code, position, address: frame.address, telling, event_loop });
         }
         places
     }
@@ -239,7 +308,33 @@ impl Python {
     /// The value of a small `int` that is not negative: its only digit stands at the same place in
     /// every version.
     pub(crate) fn small_int(&self, address: u64) -> Option<u32> {
-        self.memory.bytes::<4>(address + 24).ok().map(u32::from_ne_bytes)
+        self.memory.bytes::<4>(address.wrapping_add(24)).ok().map(u32::from_ne_bytes)
+    }
+
+    /// How many timers an event loop has pending: those it counted at the start of its turn, less the
+    /// cancelled ones, which it keeps a number of in its first attribute.
+    pub(crate) fn timers(&self, counted: u64, event_loop: u64) -> Option<u32> {
+        let all = self.small_int(counted)?;
+        let first = self.first_attribute(event_loop).filter(|&value| value & 7 == 0 && value != 0);
+        let type_of = |object: u64| self.memory.word(object.wrapping_add(8)).ok();
+        let is_int = |value: &u64| type_of(*value).is_some() && type_of(*value) == type_of(counted);
+        let cancelled = first.filter(is_int).and_then(|value| self.small_int(value)).unwrap_or(0);
+        Some(all.saturating_sub(cancelled))
+    }
+
+    /// The value of the attribute that was set first on a plain object.
+    fn first_attribute(&self, object: u64) -> Option<u64> {
+        let word = |address: u64| self.memory.word(address).ok();
+        match self.version.minor {
+            // The dictionary of the object, when it shares its keys, points to its values.
+            10 => word(word(object.wrapping_add(16))?.wrapping_add(40)).and_then(word),
+            // A pointer to the values stands before the object...
+            11 => word(object.wrapping_sub(32)).and_then(word),
+            // ...or one less than that, to tell it from a dictionary...
+            12 => word(object.wrapping_sub(24)).filter(|tagged| tagged & 1 == 1).and_then(|tagged| word(tagged + 1)),
+            // ...or the values follow the object, after a word of sizes.
+            _ => word(object.wrapping_add(24)),
+        }
     }
 
     /// How many tasks wait in the queue of a thread pool, a `queue.SimpleQueue`.
@@ -272,15 +367,17 @@ impl Nearby {
     fn read(memory: Memory, innermost: u64) -> Self {
         const PAGE: u64 = 4096;
         let page = innermost & !(PAGE - 1);
-        let end = innermost + FRAME as u64;
-        let read = |start: u64| Some(Self { start, bytes: memory.vec(start, (end - start) as usize).ok()? });
-        let nothing = Self { start: 0, bytes: Vec::new() };
-        if innermost < PAGE { nothing } else { read(page - PAGE).or_else(|| read(page)).unwrap_or(nothing) }
+        let read = |start: u64| {
+            let length = innermost.checked_sub(start)? as usize + FRAME;
+            Some(Self { start, bytes: memory.vec(start, length).ok()? })
+        };
+        let both = page.checked_sub(PAGE).and_then(read);
+        both.or_else(|| read(page)).unwrap_or(Self { start: 0, bytes: Vec::new() })
     }
 
     fn frame(&self, address: u64) -> Option<[u8; FRAME]> {
         let offset = usize::try_from(address.checked_sub(self.start)?).ok()?;
-        self.bytes.get(offset..offset + FRAME)?.try_into().ok()
+        self.bytes.get(offset..offset.checked_add(FRAME)?)?.try_into().ok()
     }
 }
 
@@ -289,6 +386,12 @@ impl Place {
     pub(crate) fn line(&self) -> u32 {
         self.code.line(self.position)
     }
+}
+
+/// From the words `last_holder`, `locked` (an `int`) and `switch_number`.
+fn gil_state(address: u64, [holder, locked, switches]: [u64; 3]) -> GilState {
+    let is_locked = locked as u32 == 1;
+    GilState { address, holder: (is_locked && holder != 0).then_some(holder), switches }
 }
 
 fn denied(pid: u32, error: &std::io::Error) -> Error {

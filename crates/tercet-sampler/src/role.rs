@@ -83,6 +83,11 @@ impl Role {
         }
     }
 
+    /// Which variable of the function is the event loop itself.
+    pub(crate) fn loop_variable(self) -> Option<u64> {
+        (self == Self::LoopTurn).then_some(0)
+    }
+
     fn of_package(file: &str, function: &str) -> Self {
         match function {
             "run" | "unrolled_run" if file.ends_with("/trio/_core/_run.py") => Self::LoopRun,

@@ -148,7 +148,7 @@ impl Sampler {
         if length_s < self.period() * GAP + 1.0 {
             self.fold_in(&sights, length_s, is_slow);
         }
-        self.processes.contains_key(&self.root) && proc_fs::is_alive(self.root)
+        self.processes.contains_key(&self.root) && (!is_slow || proc_fs::is_alive(self.root))
     }
 
     fn look_at_all(&mut self, now: Instant) -> Vec<(u32, Part, ProcessSight)> {
@@ -206,7 +206,7 @@ impl Sampler {
                     // The loop's own wake-up descriptor is one of them.
                     flight.watched = proc_fs::watched_by_epoll(*pid, fd).map(|watched| watched.saturating_sub(1));
                 }
-                if let Some(now) = flight.watched.max(sight.timers) {
+                if let Some(now) = in_flight(flight.watched, sight.timers) {
                     self.fold.event_loop.in_flight += f64::from(now) * length_s;
                     self.fold.event_loop.in_flight_s += length_s;
                 }
@@ -294,6 +294,15 @@ impl Sampler {
     /// Everything measured, as the decision wants it.
     pub fn finish(self) -> Profile {
         profile(self)
+    }
+}
+
+/// How many waits an event loop carries. A connection mostly has a timer of its own beside it, for its
+/// time-out, so timers count only when there are many more of them.
+fn in_flight(watched: Option<u32>, timers: Option<u32>) -> Option<u32> {
+    match (watched, timers) {
+        (Some(watched), Some(timers)) if timers <= 2 * watched + 1 && watched > 0 => Some(watched),
+        (watched, timers) => watched.max(timers),
     }
 }
 

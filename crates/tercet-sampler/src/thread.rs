@@ -21,6 +21,8 @@ pub(crate) struct Thread {
     files: ThreadFiles,
     counters: Counters,
     stat: Option<Stat>,
+    system_share: f64,
+    next_stat_ns: u64,
     last: Option<Sight>,
 }
 
@@ -92,6 +94,8 @@ impl Thread {
             is_loop: false,
             counters: files.counters()?,
             stat: files.stat().ok(),
+            system_share: 0.0,
+            next_stat_ns: 0,
             files,
             last: None,
         })
@@ -141,12 +145,21 @@ impl Thread {
         Found::Unmoved(Sight { kind, is_idle: false, is_same_wait: true, cpu_ns: 0, delay_ns: 0, ..last.clone() })
     }
 
-    /// Share of the processor time since the last question that the kernel took; zero when none passed.
+    /// Share of the thread's processor time that the kernel took, over the last stretch that was long
+    /// enough for the kernel's clock, which counts in hundredths of a second.
     pub(crate) fn system_share(&mut self) -> f64 {
-        let Ok(now) = self.files.stat() else { return 0.0 };
+        const STRETCH_NS: u64 = 50_000_000;
+        if self.counters.cpu_ns < self.next_stat_ns {
+            return self.system_share;
+        }
+        self.next_stat_ns = self.counters.cpu_ns + STRETCH_NS;
+        let Ok(now) = self.files.stat() else { return self.system_share };
         let before = self.stat.replace(now).unwrap_or(now);
         let (user, system) = (now.user.saturating_sub(before.user), now.system.saturating_sub(before.system));
-        if user + system == 0 { 0.0 } else { system as f64 / (user + system) as f64 }
+        if user + system > 0 {
+            self.system_share = system as f64 / (user + system) as f64;
+        }
+        self.system_share
     }
 
     pub(crate) fn remember(&mut self, sight: &Sight) {
