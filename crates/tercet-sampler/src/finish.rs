@@ -31,7 +31,7 @@ pub(crate) fn profile(sampler: Sampler) -> Profile {
     let wall_s = sampler.fold.now_s;
     let mut processes: Vec<Process> = sampler.processes.into_values().chain(sampler.ended).collect();
     processes.sort_by_key(|process| process.pid);
-    let mut fold = sampler.fold;
+    let mut fold = telling_fold(sampler.fold, sampler.child.map(|(_, fold)| fold));
     let body_s = fold.phases.body_s.max(1e-9);
     let work = settled(&mut fold, body_s);
     let mut profile = Profile {
@@ -56,6 +56,16 @@ pub(crate) fn profile(sampler: Sampler) -> Profile {
     let buckets = fold.clock.bucket(fold.now_s) + 1;
     profile.processes = processes.iter().map(|process| describe(process, &fold, buckets)).collect();
     profile
+}
+
+/// The fold that answers the question: that of the program, or of the one child that it only waits for.
+fn telling_fold(own: Fold, child: Option<Fold>) -> Fold {
+    const ENOUGH: u64 = 50;
+    let only_waits = own.shares.normalised()[Wait::Child] > 0.8 && count(&own).is_some_and(|count| count < 2.0);
+    match child.filter(|child| only_waits && child.samples >= ENOUGH) {
+        Some(child) => child,
+        None => own,
+    }
 }
 
 fn scaled(fold: &Fold, body_s: f64) -> tercet_model::Work {

@@ -152,6 +152,12 @@ pub(crate) struct Fold {
 const BLOCKING_S: f64 = 0.05;
 
 impl Fold {
+    /// Sets the clock of a fold that begins after the watch has.
+    pub(crate) fn start_at(&mut self, now_s: f64) {
+        self.now_s = now_s;
+        self.clock.reach(now_s);
+    }
+
     /// Adds one tick that stands for the `length_s` seconds since the last.
     pub(crate) fn add(&mut self, tick: &Tick<'_>, length_s: f64) {
         self.now_s += length_s;

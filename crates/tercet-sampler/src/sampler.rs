@@ -52,6 +52,8 @@ pub struct Sampler {
     /// Processes that have ended, with what was known of them.
     pub(crate) ended: Vec<Process>,
     pub(crate) fold: Fold,
+    /// The same of the first Python program that the program started.
+    pub(crate) child: Option<(u32, Fold)>,
     pub(crate) unreadable: Vec<Unreadable>,
     started: Instant,
     last_tick: Option<Instant>,
@@ -90,6 +92,7 @@ impl Sampler {
             processes: BTreeMap::from([(root, process)]),
             ended: Vec::new(),
             fold: Fold::default(),
+            child: None,
             unreadable: Vec::new(),
             started: now,
             last_tick: None,
@@ -168,21 +171,32 @@ impl Sampler {
     }
 
     fn fold_in(&mut self, sights: &[(u32, Part, ProcessSight)], length_s: f64, is_slow: bool) {
-        let main = sights.iter().find(|(_, part, _)| *part == Part::Main);
-        let mut tick = Tick {
-            child_cpu_ns: self.external_cpu(),
-            has_started: main.is_some_and(|(_, _, sight)| sight.has_started),
-            is_finalizing: main.is_some_and(|(_, _, sight)| sight.is_finalizing),
-            main: main.map(|(pid, ..)| (*pid, *pid)),
-            ..Tick::default()
-        };
-        for (pid, part, sight) in sights {
-            tick.holders.extend(sight.gil_holder.map(|tid| (*pid, tid)));
-            let looks = sight.threads.iter();
-            tick.looks.extend(looks.map(|(tid, sight)| Look { pid: *pid, tid: *tid, part: *part, sight }));
-        }
-        self.fold.add(&tick, length_s);
+        let child_cpu_ns = self.external_cpu();
+        self.fold.add(&tick(sights, child_cpu_ns, |part| part), length_s);
+        self.fold_in_child(sights, length_s);
         self.count_in_flight(sights, length_s, is_slow);
+    }
+
+    /// Folds the first Python program that the program started as if it were the one that is watched:
+    /// should it turn out that the program only waits for it, the answer is in there.
+    fn fold_in_child(&mut self, sights: &[(u32, Part, ProcessSight)], length_s: f64) {
+        let is_child = |sight: &&(u32, Part, ProcessSight)| sight.1 == Part::External && sight.2.has_started;
+        let first = sights.iter().find(is_child).map(|(pid, ..)| *pid);
+        let (pid, fold) = match self.child.as_mut() {
+            Some((pid, fold)) => (*pid, fold),
+            None => match first {
+                Some(pid) => {
+                    let (pid, fold) = self.child.insert((pid, Fold::default()));
+                    fold.start_at(self.fold.now_s - length_s);
+                    (*pid, fold)
+                }
+                None => return,
+            },
+        };
+        let own: Vec<_> = sights.iter().filter(|sight| sight.0 == pid).collect();
+        if !own.is_empty() {
+            fold.add(&tick(own, 0, |_| Part::Main), length_s);
+        }
     }
 
     /// Processors that programs which are not workers have used since the last question.
@@ -295,6 +309,26 @@ impl Sampler {
     pub fn finish(self) -> Profile {
         profile(self)
     }
+}
+
+/// All that was seen at one look, each process with the part that `as_part` gives it.
+fn tick<'s>(
+    sights: impl IntoIterator<Item = &'s (u32, Part, ProcessSight)>,
+    child_cpu_ns: u64,
+    as_part: impl Fn(Part) -> Part,
+) -> Tick<'s> {
+    let mut tick = Tick { child_cpu_ns, ..Tick::default() };
+    for (pid, part, sight) in sights {
+        let part = as_part(*part);
+        if part == Part::Main && tick.main.is_none() {
+            tick.main = Some((*pid, *pid));
+            tick.has_started = sight.has_started;
+            tick.is_finalizing = sight.is_finalizing;
+        }
+        tick.holders.extend(sight.gil_holder.map(|tid| (*pid, tid)));
+        tick.looks.extend(sight.threads.iter().map(|(tid, sight)| Look { pid: *pid, tid: *tid, part, sight }));
+    }
+    tick
 }
 
 /// How many waits an event loop carries. A connection mostly has a timer of its own beside it, for its
