@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import operator
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, ValuesView
 from types import TracebackType
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
@@ -25,6 +26,7 @@ __all__ = ["Map", "check_choice", "map", "why"]
 
 T = TypeVar("T")
 
+_AT_HAND = (list, tuple, range, str, bytes, bytearray, dict, set, frozenset, deque, KeysView, ValuesView, ItemsView)
 _WINDOW = 256
 _WIDEST = 1 << 16
 _TICK_S = 0.1
@@ -95,14 +97,15 @@ def map(
     'ADA'
     """
     wishes = check_choice(fn, model, workers, pure)
-    source, total = _items(fn, iterables)
+    source, total = _items(iterables)
     if buffersize is not None:
         _check_count("buffersize", buffersize)
     if progress is not None and not isinstance(progress, bool) and not callable(progress):
         raise TypeError(f"progress must be True, False or a callable: {progress!r}")
     window, widest = (_WINDOW, _WIDEST) if buffersize is None else (buffersize, buffersize)
     deadline = None if timeout is None else time.monotonic() + timeout
-    run = Run(fn, Course(source, total, window, widest), wishes, is_hosted=deadline is not None)
+    course = Course(source, total, window, widest, is_at_hand=_are_at_hand(iterables))
+    run = Run(fn, course, wishes, is_hosted=deadline is not None)
     return Map._over(run, progress, deadline)
 
 
@@ -124,7 +127,7 @@ def why(fn: Callable[..., Any], *iterables: Iterable[Any]) -> Advice:
     'plain'
     """
     wishes = check_choice(fn, None, None, None)
-    source, total = _items(fn, iterables)
+    source, total = _items(iterables)
     is_coroutine = is_coroutine_function(fn)
     course = Course(itertools.islice(source, _FEW) if is_coroutine else source, total, _WINDOW, _WIDEST)
     run = Run(fn, course, wishes, is_dry=True, block_most=16)
@@ -333,10 +336,15 @@ def _check_count(name: str, value: int) -> None:
         raise ValueError(f"{name} must be at least 1: {number}")
 
 
-def _items(fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...]) -> tuple[Iterator[tuple[Any, ...]], int | None]:
+def _items(iterables: tuple[Iterable[Any], ...]) -> tuple[Iterator[tuple[Any, ...]], int | None]:
     """The arguments of each call, and how many calls there are where that is known."""
     if not iterables:
         raise TypeError("map needs at least one iterable after the function")
     hints = [operator.length_hint(iterable, -1) for iterable in iterables]
     known = [hint for hint in hints if hint >= 0]
     return zip(*iterables, strict=False), min(known) if known else None
+
+
+def _are_at_hand(iterables: tuple[Iterable[Any], ...]) -> bool:
+    """Whether no item has to be waited for: containers of the language, and arrays."""
+    return all(isinstance(each, _AT_HAND) or type(each).__module__ == "numpy" for each in iterables)

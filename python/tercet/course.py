@@ -12,9 +12,9 @@ Guarantees
 
 Locking
 -------
-``_lock`` guards the figures below and is held for a few instructions only. ``_reading`` is held while the source is
-asked for items, which may take as long as it likes: whoever collects results never needs it. The order is
-``_reading`` before ``_lock``.
+``_lock`` guards everything and is held for a few instructions only, never while the source is asked for items: that
+may take as long as it likes. Whoever asks it has set ``_is_being_read`` before. Items of a source that may be slow are
+shared one by one as they come, so that none has to wait for the next.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from __future__ import annotations
 import heapq
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from operator import length_hint
@@ -32,6 +33,9 @@ __all__ = ["Asker", "Batch", "Course", "Item", "feed_of", "has_gil"]
 
 Item = tuple[Any, ...]
 """The arguments of one call."""
+
+_SLOW_S = 0.0005
+_MOST_AT_ONCE = 4096
 
 
 class Asker(Protocol):
@@ -111,9 +115,19 @@ class Course:
         How many items may be out or waiting to be collected at a time.
     widest
         How far `widen` may go.
+    is_at_hand
+        Whether the source gives every item at once, as that of a list does.
     """
 
-    def __init__(self, source: Iterator[Item], total: int | None, window: int, widest: int | None = None) -> None:
+    def __init__(
+        self,
+        source: Iterator[Item],
+        total: int | None,
+        window: int,
+        widest: int | None = None,
+        *,
+        is_at_hand: bool = False,
+    ) -> None:
         self.total = total
         self.window = window
         self._widest = window if widest is None else widest
@@ -122,7 +136,12 @@ class Course:
         self.last_s = 0.0
         self.home_is_open = True
         self._source = source
+        self._is_at_hand = is_at_hand
+        self._most_at_once = 1
+        self._is_being_read = False
+        self._ready: deque[Item] = deque()
         self._pulled = 0
+        self._handed_out = 0
         self._cursor = 0
         self._out = 0
         self._end: int | None = None
@@ -130,7 +149,6 @@ class Course:
         self._is_closed = False
         self._returned: list[Batch] = []
         self._home: dict[int, Batch] = {}
-        self._reading = threading.Lock()
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._bench = threading.Condition(self._lock)
@@ -149,11 +167,14 @@ class Course:
                         self._bench.wait()
                     elif self._returned:
                         return self._take_returned(want)
+                    elif self._ready:
+                        return self._take_ready(want)
                     elif self._can_pull(is_home=False):
+                        want_now = self._begin_reading(want, is_home=False)
                         break
                     else:
                         self._room.wait()
-            batch = self._pull(want)
+            batch = self._pull(want_now)
             if batch is not None:
                 return batch
 
@@ -164,8 +185,11 @@ class Course:
                 return None
             if self._returned:
                 return self._take_returned(want)
+            if self._ready:
+                return self._take_ready(want)
             if not self._can_pull(is_home=True):
                 return None
+            want = self._begin_reading(want, is_home=True)
         return self._pull(want, is_home=True)
 
     def give(self, batch: Batch) -> None:
@@ -282,12 +306,19 @@ class Course:
 
     def peek(self) -> Item | None:
         """Return an item that nobody has begun, without taking it away; ``None`` where none is at hand."""
-        if not self._returned and (batch := self._pull(1, is_home=True)) is not None:
+        batch = None
+        with self._lock:
+            must_read = not self._returned and not self._ready and self._can_pull(is_home=True)
+            if must_read:
+                self._begin_reading(1, is_home=True)
+        if must_read and (batch := self._pull(1)) is not None:
             with self._lock:
                 self._out -= 1
                 self._give_back(batch, 0)
         with self._lock:
-            return self._returned[0].items[0] if self._returned else None
+            if self._returned:
+                return self._returned[0].items[0]
+            return self._ready[0] if self._ready else None
 
     @property
     def is_idle(self) -> bool:
@@ -328,7 +359,7 @@ class Course:
     @property
     def has_more(self) -> bool:
         """Whether there may be items that nobody has begun."""
-        return not self._is_read or bool(self._returned)
+        return not self._is_read or bool(self._returned or self._ready)
 
     @property
     def left(self) -> int | None:
@@ -340,21 +371,36 @@ class Course:
     # --- under the lock ---
 
     def _has_ended(self) -> bool:
-        return self._is_read and self._out == 0 and not self._returned
+        return self._is_read and self._out == 0 and not self._returned and not self._ready
 
     def _calls_home(self) -> bool:
         """Whether the caller's thread could run something at this moment."""
         if not self.home_is_open:
             return False
-        return bool(self._returned) or (self._can_pull(is_home=True) and not self._reading.locked())
+        return bool(self._returned or self._ready) or self._can_pull(is_home=True)
 
     def _can_pull(self, *, is_home: bool) -> bool:
-        """Whether there may be something in the source that there is room for."""
-        return not self._is_read and self._room_left(is_home=is_home) > 0
+        """Whether there may be something in the source that there is room for, and nobody is reading it."""
+        return not self._is_read and not self._is_being_read and self._room_left(is_home=is_home) > 0
 
     def _room_left(self, *, is_home: bool) -> int:
         out = self._pulled - self._cursor
         return self._widest if is_home and out == 0 else self.window - out
+
+    def _begin_reading(self, want: int, *, is_home: bool) -> int:
+        """Be the one who reads, and return how much to read: little from a source of which little is known."""
+        self._is_being_read = True
+        most = want if self._is_at_hand else self._most_at_once
+        return min(want, most, self._room_left(is_home=is_home))
+
+    def _take_ready(self, want: int) -> Batch:
+        return self._hand_out([self._ready.popleft() for _ in range(min(want, len(self._ready)))])
+
+    def _hand_out(self, items: list[Item]) -> Batch:
+        batch = Batch(self._handed_out, items)
+        self._handed_out += len(items)
+        self._out += 1
+        return batch
 
     def _take_returned(self, want: int) -> Batch:
         batch = heapq.heappop(self._returned)
@@ -379,6 +425,7 @@ class Course:
         self._is_read = True
         self._returned = [batch for batch in self._returned if batch.start < self._end]
         heapq.heapify(self._returned)
+        self._ready.clear()
 
     def _is_over(self) -> bool:
         return self._is_read and self._cursor == self._pulled
@@ -392,43 +439,68 @@ class Course:
     # --- the source ---
 
     def _pull(self, want: int, *, is_home: bool = False) -> Batch | None:
-        """Ask the source for items. At home, results are collected before more is asked: there the window may be wide."""
-        if not self._reading.acquire(blocking=not is_home):
-            return None
+        """Read the source, as the one who said so, and return what came."""
+        started = perf_counter()
         try:
-            want = min(want, self._room_left(is_home=is_home))
-            if self._is_read or self._is_closed or want <= 0:
-                return None
-            items: list[Item] = []
-            error: BaseException | None = None
-            started = perf_counter()
-            try:
-                items.extend(islice(self._source, want))
-            except BaseException as failure:
-                if is_home and not isinstance(failure, Exception):
-                    raise
-                error = failure
-            self.pull_s = perf_counter() - started
-            return self._note(items, want, error)
-        finally:
-            self._reading.release()
-            if self.home_is_open:
-                with self._lock:
-                    self._news.notify_all()
-
-    def _note(self, items: list[Item], want: int, error: BaseException | None) -> Batch | None:
+            items, is_end, error = self._read_at_once(want) if self._is_at_hand else self._read_one_by_one(want)
+        except BaseException:
+            with self._lock:
+                self._end_reading()
+            raise
+        self.pull_s = perf_counter() - started
         with self._lock:
-            batch = Batch(self._pulled, items)
-            self._pulled += len(items)
-            if error is not None:
-                broken = Batch(self._pulled, ())
-                broken.fail(error)
-                self._home[self._pulled] = broken
-                self._pulled += 1
-            self._is_read = self._is_read or error is not None or len(items) < want
-            if not items:
-                self._tell_if_over()
-                self._news.notify_all()
-                return None
-            self._out += 1
+            if is_home and error is not None and not isinstance(error, Exception):
+                self._end_reading()
+                raise error
+            self._note(len(items), is_end, error)
+            batch = self._hand_out(items) if items else None
+            if batch is None and self._ready and not self._is_closed:
+                batch = self._take_ready(want)
+            self._end_reading()
             return batch
+
+    def _read_at_once(self, want: int) -> tuple[list[Item], bool, BaseException | None]:
+        items: list[Item] = []
+        try:
+            items.extend(islice(self._source, want))
+        except BaseException as failure:
+            return items, True, failure
+        return items, len(items) < want, None
+
+    def _read_one_by_one(self, want: int) -> tuple[list[Item], bool, BaseException | None]:
+        """Read a source that may be slow: what has come, others may take while the next is waited for."""
+        started = perf_counter()
+        for count in range(want):
+            try:
+                item = next(self._source)
+            except StopIteration:
+                return [], True, None
+            except BaseException as failure:
+                return [], True, failure
+            is_slow = perf_counter() - started > _SLOW_S * (count + 1)
+            with self._lock:
+                self._ready.append(item)
+                self._pulled += 1
+                if count > 0:
+                    self._room.notify()
+            if is_slow:
+                self._most_at_once = 1
+                return [], False, None
+        self._most_at_once = min(2 * self._most_at_once, _MOST_AT_ONCE)
+        return [], False, None
+
+    def _note(self, count: int, is_end: bool, error: BaseException | None) -> None:
+        self._pulled += count
+        if error is not None:
+            broken = Batch(self._pulled, ())
+            broken.fail(error)
+            self._home[self._pulled] = broken
+            self._pulled += 1
+        self._is_read = self._is_read or is_end
+
+    def _end_reading(self) -> None:
+        self._is_being_read = False
+        self._tell_if_over()
+        self._room.notify()
+        if self.home_is_open or self._is_read:
+            self._news.notify_all()

@@ -6,8 +6,13 @@ the test says. With it, and a clock of its own, a pilot can be led step by step.
 
 from __future__ import annotations
 
+import contextvars
+import importlib.util
 import json
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,3 +92,65 @@ def native(monkeypatch: pytest.MonkeyPatch) -> FakeNative:
     for module in ("machine", "pilot", "probe"):
         monkeypatch.setattr(f"tercet.{module}.native", lambda: fake)
     return fake
+
+
+@pytest.fixture(scope="session")
+def tasks() -> Any:
+    """The module `tasks_for_workers`, loaded from its file: workers have to find it the same way."""
+    name = "tasks_for_workers"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class Bench:
+    """An engine at work on real items, with everything that a run would do around it."""
+
+    def __init__(self, name: str, fn: Callable[..., Any], items: Iterable[Any], **more: Any) -> None:
+        from tercet.course import Course
+        from tercet.engine import Work, open_engine
+        from tercet.portable import pack
+        from tercet.purity import study
+
+        listed = items if isinstance(items, Iterator) else list(items)
+        self.told = threading.Event()
+        given = {key: more.pop(key) for key in ("has_keywords", "is_pure", "is_strict", "stops_at_error") if key in more}
+        work = Work(fn, contextvars.copy_context(), told=self.told.set, **given)
+        is_ready = isinstance(listed, Iterator) or given.get("has_keywords", False)
+        source = iter(listed) if is_ready else ((item,) for item in listed)
+        total = None if isinstance(listed, Iterator) else len(listed)
+        self.course = Course(source, total, more.pop("window", 1000), 10_000, is_at_hand=total is not None)
+        self.course.close_home(None)
+        limit = more.pop("limit", 2)
+        options = {"baggage": pack(fn, study(fn)), "workers": limit, **more} if name == "processes" else more
+        self.engine = open_engine(name, work, self.course, **options)
+        self.engine.resize(limit)
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.course.close()
+        self.engine.close(30, kills=True)
+
+    def results(self) -> list[Any]:
+        """All results in order, up to the first error, which is raised."""
+        found: list[Any] = []
+        while not self.course.is_over:
+            some, error = self.course.collect()
+            found += some
+            if error is not None:
+                raise error
+            if not some:
+                self.course.wait(None)
+        return found
+
+
+@pytest.fixture
+def bench() -> type[Bench]:
+    """Where an engine is tried on its own."""
+    return Bench

@@ -22,8 +22,8 @@ class Crew:
         self.is_retired = False
 
 
-def course_of(items: Any, window: int = 100, widest: int | None = None) -> Course:
-    return Course(((item,) for item in items), len(items) if hasattr(items, "__len__") else None, window, widest)
+def course_of(items: Any, window: int = 100, widest: int | None = None, is_at_hand: bool = True) -> Course:
+    return Course(((item,) for item in items), len(items) if hasattr(items, "__len__") else None, window, widest, is_at_hand=is_at_hand)
 
 
 def run(batch: Batch) -> Batch:
@@ -133,23 +133,65 @@ def test_an_error_of_the_source_comes_after_the_results_before_it() -> None:
     batch = course.take(5, crew, 0)
     assert batch is not None
     course.give(run(batch))
+    assert course.take(5, crew, 0) is None
     results, error = course.collect()
     assert results == [10]
     assert isinstance(error, OSError)
 
 
-def test_the_source_is_read_no_further_than_the_window() -> None:
+@pytest.mark.parametrize("is_at_hand", [True, False])
+def test_the_source_is_read_no_further_than_the_window(is_at_hand: bool) -> None:
     read: list[int] = []
-    course, crew = Course(((read.append(i) or i,) for i in itertools.count()), None, 3), Crew()  # type: ignore[func-returns-value]
-    batch = course.take(100, crew, 0)
-    assert batch is not None
-    assert len(batch.items) == 3
-    assert read == [0, 1, 2]
-    course.give(run(batch))
+
+    def source() -> Iterator[tuple[int]]:
+        for number in itertools.count():
+            read.append(number)
+            yield (number,)
+
+    course, crew = Course(source(), None, 3, is_at_hand=is_at_hand), Crew()
+    out = []
+    while len(read) < 3:
+        batch = course.take(100, crew, 0)
+        assert batch is not None
+        out.append(batch)
     assert not course._can_pull(is_home=False)
-    course.collect()
-    assert course.take(100, crew, 0) is not None
+    for batch in out:
+        course.give(run(batch))
+    assert not course._can_pull(is_home=False)
+    assert course.collect() == ([0, 10, 20], None)
+    for _ in range(3):
+        course.take(1, crew, 0)
     assert read == [0, 1, 2, 3, 4, 5]
+
+
+def test_of_an_unknown_source_little_is_read_at_first_and_more_while_it_is_quick() -> None:
+    course, crew = Course(((i,) for i in range(100)), None, 1000), Crew()
+    sizes = [len(batch.items) for _ in range(5) if (batch := course.take(50, crew, 0)) is not None]
+    assert sizes == [1, 2, 4, 8, 16]
+
+
+def test_an_item_that_has_come_does_not_wait_for_the_next() -> None:
+    """A worker that reads the source has two items in mind; the second comes only when the first is done."""
+    is_done = threading.Event()
+
+    def source() -> Iterator[tuple[int]]:
+        yield (0,)
+        yield (1,)
+        assert is_done.wait(60)
+        yield (2,)
+
+    course, crew = Course(source(), None, 10), Crew()
+    assert course.take(1, crew, 0) is not None
+    found: list[Batch | None] = []
+    reader = threading.Thread(target=lambda: found.append(course.take(2, crew, 0)))
+    reader.start()
+    other = course.take(5, crew, 1)
+    assert other is not None
+    assert list(other.items) == [(1,)]
+    is_done.set()
+    reader.join(60)
+    assert found[0] is not None
+    assert list(found[0].items) == [(2,)]
 
 
 def test_a_window_widens_up_to_what_the_caller_allowed() -> None:
@@ -296,7 +338,7 @@ def test_how_much_is_left_is_known_when_the_total_is_or_the_source_has_ended() -
     assert batch is not None
     course.give(run(batch))
     assert course.left == 3
-    endless = Course(((i,) for i in range(2)), None, 10)
+    endless = Course(((i,) for i in range(2)), None, 10, is_at_hand=True)
     assert endless.left is None
     batch = endless.take(10, crew, 0)
     assert endless.left == 2

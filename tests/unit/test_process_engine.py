@@ -1,0 +1,374 @@
+"""`tercet.process_engine` and `tercet.worker`: what crosses, what does not, and how everything ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tercet import worker
+from tercet.errors import NotPortable, RemoteError, RemoteTraceback, WorkerDied
+from tercet.portable import pack
+from tercet.process_engine import ProcessEngine, _BatchSize, _interpreter_flags
+from tercet.purity import Study
+
+
+def children() -> set[int]:
+    """The child processes of this one, zombies included."""
+    found: set[int] = set()
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/children") as file:
+            found.update(map(int, file.read().split()))
+    return found
+
+
+# --- frames -------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30)
+@given(parts=st.lists(st.binary(max_size=200_000), min_size=1, max_size=6))
+def test_what_is_sent_is_received(parts: list[bytes]) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        sender = threading.Thread(target=worker.send, args=(near, *parts))
+        sender.start()
+        assert [bytes(part) for part in worker.receive(far) or []] == parts
+        sender.join()
+
+
+def test_the_end_of_the_other_side_is_none() -> None:
+    near, far = socket.socketpair()
+    near.close()
+    assert worker.receive(far) is None
+    far.close()
+
+
+def test_an_end_in_the_middle_of_a_frame_is_none() -> None:
+    near, far = socket.socketpair()
+    with far:
+        near.sendall((1).to_bytes(8, "little") + (100).to_bytes(8, "little") + b"only this")
+        near.close()
+        assert worker.receive(far) is None
+
+
+# --- work ---------------------------------------------------------------------------------------------------------
+
+
+def test_results_come_back_in_order(bench: Any, tasks: Any) -> None:
+    with bench("processes", tasks.triple, range(500)) as at:
+        assert at.results() == [3 * x for x in range(500)]
+
+
+def test_tasks_run_in_other_processes_and_more_than_one(bench: Any, tasks: Any, tmp_path: Path) -> None:
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    with bench("processes", tasks.meet, [(one, other), (other, one)]) as at:
+        assert at.results() == [one, other]
+    with bench("processes", tasks.who, range(20)) as at:
+        assert os.getpid() not in at.results()
+
+
+def test_several_seats_in_one_process_run_at_the_same_time(bench: Any, tasks: Any, tmp_path: Path) -> None:
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    with bench("processes", tasks.meet, [(one, other), (other, one)], seats=2) as at:
+        assert at.results() == [one, other]
+    with bench("processes", tasks.who, range(50), seats=2) as at:
+        assert len(set(at.results())) == 1
+
+
+def test_more_workers_can_be_had_later(bench: Any, tasks: Any, tmp_path: Path) -> None:
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    with bench("processes", tasks.meet, [(one, other), (other, one)], limit=1) as at:
+        at.engine.resize(2)
+        assert at.results() == [one, other]
+
+
+def test_global_data_is_as_it_is_now_and_not_as_it_was_at_the_import(
+    bench: Any, tasks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "FACTOR", 100)
+    with bench("processes", tasks.triple, [1, 2]) as at:
+        assert at.results() == [100, 200]
+
+
+def test_keyword_arguments_travel(bench: Any, tasks: Any) -> None:
+    items = [((1,), {"z": 5}), ((1, 2), {}), ((), {"x": 7, "y": 1})]
+    with bench("processes", tasks.add, items, has_keywords=True) as at:
+        assert at.results() == [6, 3, 8]
+
+
+def test_large_arguments_and_results_travel(bench: Any, tasks: Any) -> None:
+    with bench("processes", tasks.size, [b"x" * 5_000_000] * 4) as at:
+        assert at.results() == [5_000_000] * 4
+    with bench("processes", tasks.large, [5_000_000] * 4) as at:
+        assert [len(result) for result in at.results()] == [5_000_000] * 4
+
+
+def test_each_worker_draws_its_own_random_numbers(bench: Any, tasks: Any) -> None:
+    with bench("processes", tasks.draw, range(64)) as at:
+        assert len(set(at.results())) == 64
+
+
+def test_what_tasks_print_reaches_the_terminal(bench: Any, tasks: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    with bench("processes", tasks.prints, range(3)) as at:
+        at.results()
+    assert sorted(capfd.readouterr().out.splitlines()) == ["task 0", "task 1", "task 2"]
+
+
+def test_a_map_inside_a_worker_runs_in_place(bench: Any, tasks: Any) -> None:
+    with bench("processes", tasks.is_nested, [1]) as at:
+        assert at.results() == [("plain", [3, 6, 9])]
+
+
+# --- errors -------------------------------------------------------------------------------------------------------
+
+
+def test_an_exception_comes_at_its_place_with_its_traceback(bench: Any, tasks: Any) -> None:
+    with bench("processes", tasks.fail_at, range(30)) as at:
+        with pytest.raises(LookupError, match="no 7") as caught:
+            at.results()
+        assert isinstance(caught.value.__cause__, RemoteTraceback)
+        assert "in fail_at" in str(caught.value.__cause__)
+
+
+def test_an_exception_that_does_not_survive_pickling_arrives_as_what_it_said(bench: Any, tasks: Any) -> None:
+    with bench("processes", tasks.raise_fussy, range(3)) as at:
+        with pytest.raises(RemoteError) as caught:
+            at.results()
+    assert caught.value.kind == "tasks_for_workers.Fussy"
+    assert caught.value.text == "0 at home"
+    assert "raise_fussy" in caught.value.traceback
+
+
+@pytest.mark.parametrize("name", ["interrupts", "exits"])
+def test_other_ways_out_of_a_task_arrive_as_well(bench: Any, tasks: Any, name: str) -> None:
+    with bench("processes", getattr(tasks, name), [3]) as at, pytest.raises((KeyboardInterrupt, SystemExit)):
+        at.results()
+
+
+def test_a_result_that_cannot_be_pickled_names_the_culprit(bench: Any, tasks: Any) -> None:
+    with bench("processes", tasks.give_lock, range(3)) as at:
+        with pytest.raises(NotPortable, match=r"the result of `give_lock`, a `_thread\.lock`, cannot be pickled") as caught:
+            at.results()
+    assert any("model" in note for note in caught.value.__notes__)
+
+
+def test_of_a_pure_function_such_a_result_is_made_again_here(bench: Any, tasks: Any) -> None:
+    with bench("processes", tasks.give_lock, range(3), is_pure=True) as at:
+        assert at.results() == [tasks.LOCK] * 3
+
+
+def test_a_result_that_cannot_be_read_back_is_an_error_of_its_own(bench: Any, tasks: Any) -> None:
+    with bench("processes", tasks.give_what_reads_back_badly, range(2)) as at:
+        with pytest.raises(NotPortable, match="cannot be unpickled: LookupError: no 7"):
+            at.results()
+
+
+def test_an_item_that_cannot_be_pickled_is_run_here_and_the_rest_goes_on(bench: Any, tasks: Any) -> None:
+    items = [*range(10), threading.Lock(), *range(5)]
+    with bench("processes", repr, items) as at:
+        assert at.results() == [repr(item) for item in items]
+        assert any("cannot be pickled was run here" in note for note in at.engine.notes)
+
+
+def test_unless_it_is_to_be_an_error(bench: Any, tasks: Any) -> None:
+    with bench("processes", tasks.is_locked, [threading.Lock()], is_strict=True) as at:
+        with pytest.raises(NotPortable, match="a task cannot be pickled"):
+            at.results()
+
+
+def test_an_item_that_a_worker_cannot_read_is_run_here(bench: Any, tasks: Any) -> None:
+    class Local:
+        """Pickles by a name that only this process has."""
+
+        def __reduce__(self) -> Any:
+            return (len, (7,))
+
+    with bench("processes", repr, [1, Local(), 2]) as at:
+        results = at.results()
+    assert results[0] == "1"
+    assert "Local" in results[1]
+    assert results[2] == "2"
+
+
+# --- workers that die ---------------------------------------------------------------------------------------------
+
+
+def test_the_death_of_a_worker_is_an_error_of_its_task_that_says_how(bench: Any, tasks: Any) -> None:
+    with bench("processes", tasks.die, range(50), stops_at_error=False) as at:
+        with pytest.raises(WorkerDied, match="died while it ran `die`: killed by SIGKILL") as caught:
+            at.results()
+    assert any("memory" in note for note in caught.value.__notes__)
+
+
+def test_a_worker_that_leaves_is_named_with_its_exit_code(bench: Any, tasks: Any) -> None:
+    with bench("processes", tasks.leave, [1]) as at, pytest.raises(WorkerDied, match="exit code 9"):
+        at.results()
+
+
+def test_a_worker_killed_while_idle_is_replaced_without_a_word(bench: Any, tasks: Any) -> None:
+    was_killed = threading.Event()
+
+    def source() -> Iterator[tuple[int]]:
+        yield (1,)
+        was_killed.wait()
+        yield (2,)
+
+    with bench("processes", tasks.who, source(), limit=1) as at:
+        first = wait_for_one(at)
+        os.kill(first, 9)
+        while process_state(first) not in ("Z", None):
+            os.sched_yield()
+        was_killed.set()
+        assert wait_for_one(at) != first
+
+
+def wait_for_one(at: Any) -> int:
+    while True:
+        results, error = at.course.collect()
+        if error is not None:
+            raise error
+        if results:
+            return int(results[0])
+        at.course.wait(None)
+
+
+def process_state(pid: int) -> str | None:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return None
+
+
+# --- the end ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kills", [True, False])
+def test_nothing_is_left_behind(bench: Any, tasks: Any, kills: bool) -> None:
+    before, threads, files = children(), set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
+    at = bench("processes", tasks.triple, range(100))
+    at.results()
+    at.course.close()
+    at.engine.close(30, kills=kills)
+    assert children() == before
+    assert set(threading.enumerate()) == threads
+    assert len(os.listdir("/proc/self/fd")) == files
+
+
+def test_a_task_that_never_ends_is_killed(bench: Any, tasks: Any) -> None:
+    before = children()
+    at = bench("processes", tasks.sleep_long, range(2))
+    at.told.wait()
+    at.course.close()
+    started = time.monotonic()
+    at.engine.close(30, kills=True)
+    assert time.monotonic() - started < 20
+    assert children() == before
+    assert not any(thread.is_alive() for thread in at.engine._threads)
+
+
+def test_an_engine_closed_while_it_starts_leaves_nothing(bench: Any, tasks: Any) -> None:
+    before = children()
+    for _ in range(5):
+        at = bench("processes", tasks.triple, range(10))
+        at.course.close()
+        at.engine.close(30, kills=True)
+    assert children() == before
+
+
+def test_a_function_that_cannot_be_found_is_a_refusal(bench: Any, tasks: Any) -> None:
+    baggage = pack(tasks.triple, Study())
+    lost = baggage._replace(order={**baggage.order, "named": ("tasks_for_workers", "nothing")})
+    with bench("processes", tasks.triple, range(3), baggage=lost) as at:
+        assert at.told.wait(60)
+        assert "a worker process cannot find the function: AttributeError" in at.engine.refusal
+        assert not at.engine.is_ready
+
+
+def test_an_interpreter_that_cannot_be_started_is_a_refusal(
+    bench: Any, tasks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with bench("processes", tasks.triple, range(3)) as at:
+        assert at.told.wait(60)
+        assert "no process can be started" in (at.engine.refusal or "")
+
+
+def test_workers_get_the_options_of_this_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "warnoptions", ["error::UserWarning"])
+    monkeypatch.setattr(sys, "_xoptions", {"dev": True, "utf8": "1"})
+    flags = _interpreter_flags()
+    for words in (["-W", "error::UserWarning"], ["-X", "dev"], ["-X", "utf8=1"]):
+        assert any(flags[index : index + 2] == words for index in range(len(flags)))
+
+
+def test_seats_are_open_only_in_name_before_they_are_taught(bench: Any, tasks: Any) -> None:
+    with bench("processes", tasks.triple, range(3)) as at:
+        assert isinstance(at.engine, ProcessEngine)
+        at.results()
+        assert at.engine.is_ready
+        assert at.engine.refusal is None
+
+
+# --- how much goes at a time --------------------------------------------------------------------------------------
+
+
+def sizes(size: _BatchSize, item_s: float, left: int, seats: int = 2) -> list[int]:
+    found = []
+    while left:
+        count = min(left, size.next(left, seats))
+        found.append(count)
+        left -= count
+        size.learn(count, count * item_s, 0.0, 100)
+    return found
+
+
+def test_small_items_travel_together_but_never_more_than_twice_as_many_as_before() -> None:
+    found = sizes(_BatchSize(1e-5), 1e-5, 20_000)
+    assert found[0] <= 2
+    assert all(later <= 2 * earlier for earlier, later in zip(found, found[1:], strict=False))
+    assert max(found) > 200
+
+
+def test_towards_the_end_batches_shrink_so_that_the_last_ones_are_even() -> None:
+    found = sizes(_BatchSize(1e-5), 1e-5, 5000)
+    assert found[-1] == 1
+    assert found[-3] <= 3
+
+
+def test_long_items_travel_alone() -> None:
+    assert set(sizes(_BatchSize(0.02), 0.02, 50)) == {1}
+
+
+def test_large_items_travel_in_small_company() -> None:
+    size = _BatchSize(1e-5)
+    size.learn(1, 1e-5, 0.0, 2 << 20)
+    for _ in range(10):
+        assert size.next(None, 2) <= 2
+
+
+def test_items_that_became_longer_are_no_longer_sent_in_large_batches() -> None:
+    size = _BatchSize(1e-6)
+    for _ in range(20):
+        size.learn(size.next(None, 2), 0.001, 0.0, 10)
+    before = size.next(None, 2)
+    for _ in range(10):
+        size.learn(3, 3 * 0.02, 0.0, 10)
+    assert size.next(None, 2) == 1 < before
+
+
+def test_a_worker_that_waits_long_for_its_next_batch_gets_larger_ones() -> None:
+    size = _BatchSize(1e-4)
+    before = size.target_s
+    for _ in range(50):
+        size.learn(40, 0.004, 0.002, 10)
+    assert size.target_s > 5 * before
