@@ -299,8 +299,7 @@ fn event_loop(facts: &Facts<'_>) -> Option<Finding> {
     }
     (found.idle_share > 0.5).then(|| {
         let prediction = facts.size(Model::EventLoop, facts.most_workers(1_000));
-        let text =
-            format!("coroutines are awaited one after another: start them together (`asyncio.gather`, `TaskGroup`)");
+        let text = "coroutines are awaited one after another: start them together (`asyncio.gather`, `TaskGroup`)";
         Finding::new(Remedy::Asyncio, text)
             .workers(prediction.workers)
             .gain(prediction)

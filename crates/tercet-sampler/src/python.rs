@@ -315,7 +315,7 @@ impl Python {
     /// cancelled ones, which it keeps a number of in its first attribute.
     pub(crate) fn timers(&self, counted: u64, event_loop: u64) -> Option<u32> {
         let all = self.small_int(counted)?;
-        let first = self.first_attribute(event_loop).filter(|&value| value & 7 == 0 && value != 0);
+        let first = self.first_attribute(event_loop).filter(|value| value % 8 == 0 && *value != 0);
         let type_of = |object: u64| self.memory.word(object.wrapping_add(8)).ok();
         let is_int = |value: &u64| type_of(*value).is_some() && type_of(*value) == type_of(counted);
         let cancelled = first.filter(is_int).and_then(|value| self.small_int(value)).unwrap_or(0);
