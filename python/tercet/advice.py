@@ -118,7 +118,8 @@ class Advice:
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"advice is what was known at one moment: `{name}` cannot be changed")
 
-    __delattr__ = __setattr__  # type: ignore[assignment]
+    def __delattr__(self, name: str) -> NoReturn:
+        self.__setattr__(name, None)
 
     @property
     def remedy(self) -> str:

@@ -142,6 +142,7 @@ def why(fn: Callable[..., Any], *iterables: Iterable[Any]) -> Advice:
             _, error = course.collect()
             if error is not None:
                 raise error
+        run.pilot.judge()
     finally:
         run.end()
     return run.advice()
@@ -149,7 +150,7 @@ def why(fn: Callable[..., Any], *iterables: Iterable[Any]) -> Advice:
 
 def _has_seen_enough(run: Run) -> bool:
     ran, wall_s, _ = run.home.so_far()
-    return bool(run.pilot.verdict) or wall_s >= _SEEN_MOST_S or (ran >= _FEW and wall_s >= _SEEN_S)
+    return wall_s >= _SEEN_MOST_S or (ran >= _FEW and wall_s >= _SEEN_S)
 
 
 class Map(itertools.chain[T], Generic[T]):

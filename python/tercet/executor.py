@@ -21,7 +21,7 @@ from tercet.auto import check_choice
 from tercet.course import Batch, Course, Item
 from tercet.pilot import Wishes
 from tercet.run import GRACE_S, Run
-from tercet.source import is_coroutine_function, unwrapped
+from tercet.source import is_coroutine_function, name_of, unwrapped
 from tercet.worker import apply
 
 __all__ = ["Executor"]
@@ -200,8 +200,7 @@ class _Lane:
     def __init__(self, fn: Callable[..., Any], wishes: Wishes, *, is_common: bool) -> None:
         self.queue = _Queue()
         self._is_common = is_common and not is_coroutine_function(fn)
-        self._fn = fn
-        self._name = fn
+        self._names = {name_of(fn)}
         self._run = Run(
             apply if self._is_common else fn,
             self.queue,
@@ -211,10 +210,14 @@ class _Lane:
             stops_at_error=False,
             is_strict=wishes.model == "processes",
         )
+        self._run.name = name_of(fn)
         self._has_begun = False
 
     def put(self, future: Future[Any], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Add a call."""
+        if self._is_common and len(self._names) < 2:
+            self._names.add(name_of(fn))
+            self._run.name = "several functions" if len(self._names) > 1 else self._run.name
         self.queue.put(future, ((fn, *args) if self._is_common else args, kwargs))
         if not self._has_begun:
             self._has_begun = True

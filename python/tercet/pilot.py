@@ -169,10 +169,14 @@ class Pilot:
             self._open_loop(workers or (1 if model == "plain" else COROUTINES_MOST))
         elif model == "plain" or (workers == 1 and model is None):
             return
+        elif self._is_dry:
+            self._eye.open()
         elif model == "threads":
             self._open_threads(workers or self._most_threads(), None)
         elif model == "processes":
             self._demand_processes(workers)
+        if self._is_dry:
+            return
         context = self._work.context.copy()
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="tercet-pilot", daemon=True)
         self._thread.start()
@@ -195,7 +199,10 @@ class Pilot:
         """Wait for the pilot's thread, and let the probe go."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(wait_s)
+        if self._thread is None:
+            self._eye.close()
         self._drain()
+        self._forget_results()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -660,10 +667,18 @@ class Pilot:
         if text not in self._notes:
             self._notes.append(text)
 
+    def judge(self) -> None:
+        """Judge what was seen, now: in a dry run, whose caller is the one who looks."""
+        if not self._is_coroutine and self._eye.is_open:
+            self._consider(self._eye.sight(), self._clock())
+        else:
+            self.last_word()
+
     def last_word(self) -> None:
         """At the end, judge what was seen if nothing was judged before: short maps end before the first look."""
         if self.verdict:
             return
+        self._drain()
         ran, wall_s, cpu_s = self._home.so_far()
         if ran and not self._is_coroutine:
             self._ask(Sight(ran, wall_s, cpu_s), ran)

@@ -79,6 +79,7 @@ class Run:
             is_strict,
             self._tell,
         )
+        self.name = name_of(fn)
         self.course = course
         self.home = Home(work, course, block_most)
         self.pilot = Pilot(work, course, self.home, wishes, is_coroutine=is_coroutine, is_dry=is_dry)
@@ -141,7 +142,7 @@ class Run:
         model = "processes" if pilot.plan.model == "hybrid" else pilot.plan.model
         elapsed_s = max(0.0, course.last_s - self._began) if self._began is not None else 0.0
         return Advice(
-            function=name_of(self._work.fn),
+            function=self.name,
             items=course.total,
             done=course.finished,
             model=model,

@@ -527,8 +527,10 @@ def test_calls_that_wait_for_one_another_get_threads_whatever_the_verdict(stage:
 def test_a_dry_run_opens_nothing(stage: Any, native: Any) -> None:
     answer(native, "threading", 50)
     here = stage(is_dry=True)
-    here.passes(0.0015)
-    here.sees(0.01, sleep=1.0)
+    here.home.figures = (1, 0.01, 0.0)
+    native.see(20, sleep=1.0)
+    here.clock.now += 0.01
+    here.pilot.judge()
     assert here.engines == []
     assert here.pilot.plan == Plan("threads", 50)
 
