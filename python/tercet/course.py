@@ -322,9 +322,8 @@ class Course:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs and nothing can be begun: only a caller can change that."""
-        with self._lock:
-            return self._out == 0 and not self._returned and not self._can_pull(is_home=True)
+        """Whether nothing runs and nothing can be begun, so that only a caller can change that. Never for a map."""
+        return False
 
     def close(self) -> None:
         """Hand nothing out any more."""

@@ -319,6 +319,12 @@ class _Queue(Course):
         return bool(self._jobs or self._returned)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs and no call waits."""
+        with self._lock:
+            return self._out == 0 and not self._jobs and not self._returned
+
+    @property
     def left(self) -> int | None:
         """How many calls are not done; ``None`` while more may come."""
         return len(self._jobs) + len(self._futures) if self._is_read else None

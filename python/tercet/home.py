@@ -12,6 +12,7 @@ import threading
 import time
 from _pickle import dumps
 from itertools import starmap
+from operator import length_hint
 from time import perf_counter, thread_time
 from typing import Any, NamedTuple
 
@@ -67,6 +68,12 @@ class Home:
     def is_busy(self) -> bool:
         """Whether a task runs here now."""
         return self._state.batch is not None
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether the block that runs here has items that have not begun."""
+        batch = self._state.batch
+        return batch is not None and batch.feed is not None and length_hint(batch.feed) > 0
 
     def run_some(self) -> Batch | None:
         """Run some items in place and return them, or ``None`` where there is nothing to run here now."""

@@ -214,7 +214,6 @@ class Pilot:
 
     def _run(self) -> None:
         try:
-            _haste.add(self)
             delay: float | None = self._look_s
             while delay is not None:
                 self._news.wait(delay)
@@ -222,20 +221,18 @@ class Pilot:
                 if self._is_over or self._course.is_over:
                     break
                 self._sleep_while_idle()
-                delay = self.step()
+                with _haste:
+                    delay = self.step()
         finally:
-            _haste.discard(self)
             self._eye.close()
 
     def _sleep_while_idle(self) -> None:
         """Where there is nothing to look at, as in an executor between two submissions, wait until `call`."""
         self.is_asleep = True
         while self._course.is_idle and not self._is_over and self._pending is None:
-            _haste.discard(self)
             self._news.wait()
             self._news.clear()
         self.is_asleep = False
-        _haste.add(self)
 
     # --- one step ---
 
@@ -269,8 +266,11 @@ class Pilot:
 
     def _is_enough(self, sight: Sight) -> bool:
         """Whether enough was seen to act on: waits show soon, computing only later, since processes take time to start."""
-        if sight.wall_s < _SEEN_S or (sight.computing() > 0.5 and sight.wall_s < _COMPUTED_S and not self._is_dry):
+        if sight.wall_s < _SEEN_S:
             return False
+        if sight.computing() > 0.5:
+            # A few moments say that it computes, but not whether with the GIL; without a probe there are none.
+            return sight.wall_s >= _COMPUTED_S and (sight.samples >= 8 or sight.wall_s >= 4 * _COMPUTED_S)
         return sight.finished >= 3 or sight.samples >= 3 or sight.wall_s >= _COMPUTED_S
 
     # --- from sight to plan ---
@@ -286,12 +286,13 @@ class Pilot:
         is_first_whole = sight.is_complete and not (self._basis is not None and self._basis.is_complete)
         self._basis = sight
         must_move = plan.model == "plain" and not self._work.stops_at_error and sight.computing() < 0.5
-        if must_move and not sight.is_complete and self._wishes.model is None and self._course.has_more:
+        has_more = self._course.has_more or self._home.has_rest
+        if must_move and not sight.is_complete and self._wishes.model is None and has_more:
             # A task may wait for one that stands behind it: an executor must always get on.
             self._open_threads(self._wishes.workers or min(32, math.ceil(self._cores()) + 4), sight)
         elif self._is_dry:
             self.plan = plan
-        elif self._wishes.model is None and left != 0 and self._course.has_more:
+        elif self._wishes.model is None and left != 0 and has_more:
             if is_first_whole or now - self._moved >= _MOVES_APART_S:
                 self._go(plan, sight, now)
 
@@ -309,6 +310,7 @@ class Pilot:
             is_portable=is_portable,
             journey=journey,
             items_per_trip=together,
+            has_processes="processes" in self.engines,
         )
         self.verdict = json.loads(native().decide(json.dumps(self.profile)))
         return self._plan_of(self.verdict)
@@ -688,34 +690,32 @@ class Pilot:
 
 
 class _Haste:
-    """Makes threads take turns faster while pilots have to decide.
+    """Makes threads take turns faster while a pilot takes a step.
 
     A task that computes gives the GIL away every 5 ms only, and whoever wants it stands in line with every other such
-    task, after every file that is read. A decision would take a tenth of a second; with a tenth of the interval it does
-    not. Once no pilot is in haste any more, the interval is what it was.
+    task, after every file that is read. A step would take a tenth of a second; with a tenth of the interval it does not.
+    It is short, because turns cost: two threads that compute lose a third of their time to turns of half a millisecond.
     """
 
     _INTERVAL_S = 0.0005
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pilots: set[int] = set()
+        self._pilots = 0
         self._before = 0.005
 
-    def add(self, pilot: object) -> None:
+    def __enter__(self) -> None:
         with self._lock:
-            if not self._pilots:
+            self._pilots += 1
+            if self._pilots == 1:
                 self._before = sys.getswitchinterval()
-                if self._before > self._INTERVAL_S:
-                    sys.setswitchinterval(self._INTERVAL_S)
-            self._pilots.add(id(pilot))
+                sys.setswitchinterval(min(self._before, self._INTERVAL_S))
 
-    def discard(self, pilot: object) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
-            was_there = id(pilot) in self._pilots
-            self._pilots.discard(id(pilot))
+            self._pilots -= 1
             # Somebody else may have set it meanwhile, and then it is theirs.
-            if was_there and not self._pilots and math.isclose(sys.getswitchinterval(), self._INTERVAL_S, rel_tol=1e-3):
+            if self._pilots == 0 and math.isclose(sys.getswitchinterval(), self._INTERVAL_S, rel_tol=1e-3):
                 sys.setswitchinterval(self._before)
 
 

@@ -26,11 +26,11 @@ _PROBE_HZ = 2000.0
 
 _COMPUTES = ("cpu-gil", "cpu-nogil", "gc")
 _WAITS = ("network", "disk", "pipe", "child", "sleep", "loop-idle")
-_OURS = ("gil-wait", "runnable")
-"""Kinds that say more of this process and of the machine than of a task that runs alone."""
-
 _PASSES = (*_WAITS, "lock", "process-lock", "gil-held", "other")
 _GLIMPSED = 10
+_HAND_OVERS = 0.25
+_TRIFLE = 0.005
+_INSIDE = 0.8
 _HORIZON_S = 1.0
 """Where nobody knows how much is left, at least so much is expected."""
 
@@ -50,6 +50,8 @@ class Sight(NamedTuple):
         Share of each kind of moment, as the probe saw it; empty where it saw nothing.
     samples
         How many moments that rests on.
+    queued_s
+        Time in which the thread was ready to run and had no processor, by the kernel's counter.
     """
 
     finished: int
@@ -58,6 +60,7 @@ class Sight(NamedTuple):
     extra_cpu_s: float = 0.0
     kinds: Mapping[str, float] = MappingProxyType({})
     samples: int = 0
+    queued_s: float = 0.0
 
     @property
     def is_complete(self) -> bool:
@@ -65,9 +68,16 @@ class Sight(NamedTuple):
         return self.finished > 0
 
     @property
+    def own_s(self) -> float:
+        """Wall time inside tasks, without what the thread waited for the GIL or for a processor."""
+        queued_s = self.queued_s or self.wall_s * self.kinds.get("runnable", 0.0)
+        others_s = queued_s + self.wall_s * self.kinds.get("gil-wait", 0.0)
+        return max(self.wall_s - others_s, self.cpu_s, 0.05 * self.wall_s)
+
+    @property
     def task_s(self) -> float:
-        """Wall time of one task. One that has not ended is expected to take as long again."""
-        return self.wall_s / self.finished if self.finished else 2.0 * self.wall_s
+        """Time of one task alone. One that has not ended is expected to take as long again."""
+        return self.own_s / self.finished if self.finished else 2.0 * self.own_s
 
     def shares(self) -> dict[str, float]:
         """Share of the time inside tasks for each kind. They sum to one.
@@ -75,14 +85,11 @@ class Sight(NamedTuple):
         How much of it is computing, the clock of the thread says best; the moments seen divide computing and waiting into
         kinds. Time in which the thread was ready and had to wait for the GIL or for a processor is not the tasks' own.
         """
-        ours = sum(self.kinds.get(kind, 0.0) for kind in _OURS)
-        own_s = self.wall_s * max(0.05, 1.0 - ours)
-        computing = min(1.0, self.cpu_s / own_s) if own_s > 0.0 else 1.0
-        found: dict[str, float] = {}
-        for total, names, fallback in ((computing, _COMPUTES, "cpu-gil"), (1.0 - computing, _PASSES, "other")):
-            seen = {name: self.kinds[name] for name in names if self.kinds.get(name, 0.0) > 0.0} or {fallback: 1.0}
-            whole = sum(seen.values())
-            found.update({name: total * share / whole for name, share in seen.items() if total > 0.005})
+        computing = min(1.0, self.cpu_s / self.own_s) if self.own_s > 0.0 else 1.0
+        found = {
+            **_divided(computing, _without_hand_overs(self.kinds), _COMPUTES, "cpu-gil"),
+            **_divided(1.0 - computing, self.kinds, _PASSES, "other"),
+        }
         whole = sum(found.values()) or 1.0
         return {name: share / whole for name, share in found.items()}
 
@@ -96,6 +103,21 @@ class Sight(NamedTuple):
         ratio = self.task_s / max(other.task_s, 1e-9)
         mine, theirs = self.shares(), other.shares()
         return not 0.25 <= ratio <= 4.0 or any(abs(mine.get(k, 0.0) - theirs.get(k, 0.0)) > 0.25 for k in _COMPUTES)
+
+
+def _divided(total: float, kinds: Mapping[str, float], names: tuple[str, ...], fallback: str) -> dict[str, float]:
+    """`total`, divided as `kinds` are among `names`; all of it `fallback` where none of them was seen."""
+    if total <= _TRIFLE:
+        return {}
+    seen = {name: kinds[name] for name in names if kinds.get(name, 0.0) > 0.0} or {fallback: 1.0}
+    whole = sum(seen.values())
+    return {name: total * share / whole for name, share in seen.items()}
+
+
+def _without_hand_overs(kinds: Mapping[str, float]) -> Mapping[str, float]:
+    """The same kinds, with a little computing without the GIL beside much with it taken for the GIL being passed on."""
+    gil, nogil = kinds.get("cpu-gil", 0.0), kinds.get("cpu-nogil", 0.0)
+    return {**kinds, "cpu-gil": gil + nogil, "cpu-nogil": 0.0} if 0.0 < nogil <= _HAND_OVERS * gil else kinds
 
 
 class Eye:
@@ -116,6 +138,8 @@ class Eye:
         self._mark = (0, 0.0, 0.0)
         self._children_s = 0.0
         self._since = 0.0
+        self._queued_s = 0.0
+        self._thread = 0
         self.blindness: str | None = None
 
     @property
@@ -134,18 +158,23 @@ class Eye:
 
     def begin(self) -> None:
         """Begin a new stretch of time."""
-        self._mark = self._home.so_far()
+        self._mark, self._since = self._home.so_far(), self._clock()
         self._children_s = _children_cpu_s()
-        self._since = self._clock()
-        if self._home.native_thread:
-            self._probe.watch(self._home.native_thread)
+        self._thread = self._home.native_thread
+        self._queued_s = _queued_s(self._thread)
+        if self._thread:
+            self._probe.watch(self._thread)
 
     def sight(self) -> Sight:
         """What the tasks in place did since the stretch began."""
-        ran, wall_s, cpu_s = (after - before for after, before in zip(self._home.so_far(), self._mark, strict=True))
+        if self._home.native_thread != self._thread:
+            self.begin()
+        figures, now = self._home.so_far(), self._clock()
         seen = self._probe.read()
+        ran, wall_s, cpu_s = (after - before for after, before in zip(figures, self._mark, strict=True))
         # Between two results the thread is the caller's own: what the probe saw then is not the tasks' doing.
-        is_inside = wall_s >= 0.8 * (self._clock() - self._since)
+        inside = min(1.0, wall_s / max(1e-9, now - self._since))
+        is_inside = inside >= _INSIDE
         return Sight(
             finished=max(0, int(ran)),
             wall_s=max(0.0, wall_s),
@@ -153,6 +182,7 @@ class Eye:
             extra_cpu_s=max(0.0, _children_cpu_s() - self._children_s),
             kinds=seen["shares"] if is_inside else {},
             samples=seen["samples"] if is_inside else 0,
+            queued_s=inside * max(0.0, _queued_s(self._thread) - self._queued_s),
         )
 
     def turn_to(self, thread: int) -> None:
@@ -164,7 +194,7 @@ class Eye:
         """What the other thread did since then, as one unfinished task; ``None`` where too little was seen."""
         if self._probe is None or (seen := self._probe.read())["samples"] < _GLIMPSED:
             return None
-        return Sight(0, seen["wall_s"], seen["cpu_s"], 0.0, seen["shares"], seen["samples"])
+        return Sight(0, seen["wall_s"], seen["cpu_s"], 0.0, seen["shares"], seen["samples"], seen["queue_delay_s"])
 
     def close(self) -> None:
         """Look no more."""
@@ -186,6 +216,15 @@ class _Blind:
         pass
 
 
+def _queued_s(thread: int) -> float:
+    """How long a thread of this process was ready to run and had no processor; 0 where nobody counts it."""
+    try:
+        with open(f"/proc/self/task/{thread}/schedstat", "rb") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
 def _children_cpu_s() -> float:
     """Processor time of the child programs that have ended."""
     times = os.times()
@@ -200,6 +239,7 @@ def profile_of(
     is_portable: bool | None = None,
     journey: Journey | None = None,
     items_per_trip: float = 1.0,
+    has_processes: bool = False,
 ) -> dict[str, Any]:
     """Return what was seen as the profile that `decide` reads.
 
@@ -217,6 +257,8 @@ def profile_of(
         What sending one there costs, where that was tried.
     items_per_trip
         How many items would travel together.
+    has_processes
+        Whether worker processes have been started already, and cost nothing more to start.
     """
     shares = sight.shares()
     task_s = max(sight.task_s, 1e-9)
@@ -248,5 +290,5 @@ def profile_of(
             "pickle_s": journey.seconds if journey is not None else 0.0,
             "pickle_bytes": float(journey.size) if journey is not None else 0.0,
         },
-        "machine": machine(items_per_trip),
+        "machine": {**machine(items_per_trip), **({"process_start_s": 0.0} if has_processes else {})},
     }

@@ -36,6 +36,7 @@ def test_everything_runs_in_the_thread_that_asks() -> None:
     assert run_all(home, course) == list(range(50))
     assert threads == {threading.get_ident()}
     assert home.thread == threading.get_ident()
+    assert not home.has_rest
     assert home.native_thread == threading.get_native_id()
 
 

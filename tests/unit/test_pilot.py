@@ -32,7 +32,7 @@ class Home:
     def __init__(self) -> None:
         self.thread, self.native_thread = threading.get_ident(), 4711
         self.figures = (0, 0.0, 0.0)
-        self.is_busy = True
+        self.is_busy, self.has_rest = True, False
         self.keeps_call, self.checks_items, self.changed_item = True, False, False
         self.last_call: list[Any] = []
         self.has_handed_over = False
@@ -374,6 +374,18 @@ def test_short_tasks_that_become_long_waits_leave_the_plain_loop(stage: Any, nat
     assert here.pilot.plan.model == "threads"
 
 
+def test_what_is_left_of_a_block_in_place_is_worth_a_move(stage: Any, native: Any) -> None:
+    """All items may have been pulled into the block that has become slow."""
+    answer(native, "threading", 8)
+    here = stage(total=50)
+    while here.course.take_now(50) is not None:
+        pass
+    here.home.has_rest = True
+    here.passes(0.0015)
+    here.sees(0.01, sleep=1.0)
+    assert here.pilot.plan.model == "threads"
+
+
 def waiting_stage(stage: Any, native: Any, **options: Any) -> Stage:
     answer(native, "threading", 8)
     here: Stage = stage(compute, **options)
@@ -561,24 +573,19 @@ def test_a_map_that_ended_before_the_first_look_is_judged_afterwards(stage: Any,
 
 def test_threads_take_turns_faster_while_a_pilot_decides() -> None:
     haste, before = module._Haste(), sys.getswitchinterval()
-    one, other = object(), object()
-    haste.add(one)
-    haste.add(other)
-    assert sys.getswitchinterval() < before
-    haste.discard(one)
-    haste.discard(one)
-    assert sys.getswitchinterval() < before
-    haste.discard(other)
+    with haste:
+        assert sys.getswitchinterval() < before
+        with haste:
+            pass
+        assert sys.getswitchinterval() < before
     assert sys.getswitchinterval() == pytest.approx(before)
 
 
 def test_an_interval_that_somebody_else_has_set_meanwhile_is_left_alone() -> None:
     haste, before = module._Haste(), sys.getswitchinterval()
-    one = object()
     try:
-        haste.add(one)
-        sys.setswitchinterval(0.002)
-        haste.discard(one)
+        with haste:
+            sys.setswitchinterval(0.002)
         assert sys.getswitchinterval() == pytest.approx(0.002)
     finally:
         sys.setswitchinterval(before)

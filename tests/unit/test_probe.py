@@ -29,14 +29,27 @@ def test_without_moments_computing_is_taken_to_hold_the_gil() -> None:
 
 
 def test_waiting_for_the_gil_or_for_a_processor_is_not_the_tasks_own() -> None:
-    sight = Sight(4, 1.0, 0.25, kinds={"cpu-gil": 0.25, "sleep": 0.25, "gil-wait": 0.3, "runnable": 0.2}, samples=20)
-    assert sight.shares() == pytest.approx({"cpu-gil": 0.5, "sleep": 0.5})
+    kinds = {"cpu-gil": 0.25, "sleep": 0.25, "gil-wait": 0.3, "runnable": 0.2}
+    assert Sight(4, 1.0, 0.25, kinds=kinds, samples=20).shares() == pytest.approx({"cpu-gil": 0.5, "sleep": 0.5})
+    assert Sight(4, 1.0, 0.25, queued_s=0.75).shares() == pytest.approx({"cpu-gil": 1.0})
+    assert Sight(4, 1.0, 0.25, kinds=kinds, queued_s=0.45).shares() == pytest.approx({"cpu-gil": 1.0})
+
+
+def test_moments_in_which_the_gil_is_passed_on_are_no_native_code() -> None:
+    assert Sight(1, 1.0, 1.0, kinds={"cpu-gil": 0.85, "cpu-nogil": 0.15}).shares() == pytest.approx({"cpu-gil": 1.0})
+    half = Sight(1, 1.0, 1.0, kinds={"cpu-gil": 0.5, "cpu-nogil": 0.5}).shares()
+    assert half == pytest.approx({"cpu-gil": 0.5, "cpu-nogil": 0.5})
 
 
 def test_a_task_that_has_not_ended_is_expected_to_take_as_long_again() -> None:
     assert Sight(0, 0.01, 0.0).task_s == pytest.approx(0.02)
     assert Sight(5, 0.01, 0.0).task_s == pytest.approx(0.002)
     assert not Sight(0, 0.01, 0.0).is_complete
+
+
+def test_the_time_of_a_task_is_what_it_would_take_alone() -> None:
+    assert Sight(2, 1.0, 0.3, kinds={"gil-wait": 0.2}, samples=20, queued_s=0.4).task_s == pytest.approx(0.2)
+    assert Sight(2, 1.0, 0.9, queued_s=0.4).task_s == pytest.approx(0.45)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +83,11 @@ def test_a_profile_has_the_facts_under_the_names_that_decide_reads(native: Any) 
         "pickle_bytes": 2048.0,
     }
     assert found["phases"]["body_s"] == pytest.approx(2.0)
+
+
+def test_processes_that_run_already_cost_nothing_to_start(native: Any) -> None:
+    assert profile(Sight(1, 1.0, 1.0))["machine"]["process_start_s"] > 0
+    assert profile(Sight(1, 1.0, 1.0), has_processes=True)["machine"]["process_start_s"] == 0
 
 
 def test_where_nobody_knows_how_much_is_left_a_second_of_work_is_expected(native: Any) -> None:
