@@ -293,7 +293,7 @@ def test_seconds_end_the_watch_and_not_the_program(start, write, tmp_path: Path,
     report = tmp_path / "why.txt"
     running = start("--seconds", "0.5", "--output", report, program)
     running.read_until("runs\n")
-    until(lambda: report.exists() and "tercet" in report.read_text(), "the report is there")
+    until(lambda: report.exists() and "tercet" in report.read_text(), "the report is there", 20)
     assert running.process.poll() is None
     running.write("\n")
     running.read_until("over\n")

@@ -20,6 +20,7 @@ import pythons
 
 HERE = Path(__file__).resolve().parent
 LIMIT_S = 60
+USED = "asyncio, concurrent.futures.process, ctypes, hashlib, json, multiprocessing, queue, socketserver, subprocess"
 
 
 # --- interpreters ---------------------------------------------------------------------------------------------
@@ -44,9 +45,9 @@ def is_watchable(path: str) -> bool:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give each test that asks for a `python` all of them; those beyond the usual two are slow."""
+    """Give each test that asks for a `python` all of them; those beyond one or two are slow."""
     if "python" in metafunc.fixturenames:
-        quick = {"running", "3.13"}
+        quick = {"running", "3.13"} if metafunc.definition.path.stem in ("test_states", "test_attach") else {"running"}
         found = find_interpreters()
         marks = {name: () if name in quick else (pytest.mark.slow,) for name in found}
         metafunc.parametrize("python", [pytest.param(path, id=name, marks=marks[name]) for name, path in found.items()])
@@ -83,11 +84,31 @@ class Watch:
 Watcher = Callable[..., Watch]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let interpreters keep what they compile, or the programs would spend their time on importing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.getbasetemp().parent / "compiled"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def watch(tmp_path_factory: pytest.TempPathFactory) -> Watcher:
     """Launch a program under `tercet why --json`: `watch("app.py", "argument", python=..., options=[...])`."""
 
+    warm: set[str] = set()
+    door = threading.Lock()
+
+    def warm_up(python: str) -> None:
+        """Compile what the programs import, once for each interpreter."""
+        with door:
+            if python not in warm:
+                subprocess.run([python, "-c", f"import {USED}"], check=True)
+                warm.add(python)
+
     def run(*words: str | Path, python: str = sys.executable, options: tuple[str, ...] = (), **rest: Any) -> Watch:
+        warm_up(python)
         file = tmp_path_factory.mktemp("watch") / "why.json"
         command = [sys.executable, "-m", "tercet", "why", "--json", "--output", file, "--python", python]
         done = subprocess.run(
@@ -96,8 +117,7 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Watcher:
             text=True,
             timeout=LIMIT_S,
             check=False,
-            stdin=subprocess.DEVNULL,
-            **rest,
+            **{"stdin": subprocess.DEVNULL, **rest},
         )
         assert done.returncode == 0, done.stderr
         return Watch(json.loads(file.read_text()), done.stdout, done.stderr)

@@ -2,31 +2,29 @@
 
 Each function below is one state, and the lines on which its time passes end in `# here`. WHERE is what a state needs
 from outside: an address, a folder. The first line of the output tells the kernel's numbers of the threads, so that
-nobody has to guess them. Every CPython from 3.10 on can read this file.
+nobody has to guess them. What only one state needs is imported there, so that the others start quickly. Every CPython
+from 3.10 on can read this file.
 """
 
-import asyncio
-import ctypes
 import gc
-import hashlib
 import importlib
 import json
-import multiprocessing
 import os
 import queue
 import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
 
 clock = time.monotonic
+seconds = 0.0
 end = 0.0
 
 
 def say(**threads):
-    """Tell the numbers of the threads that are ready."""
+    """Tell the numbers of the threads that are ready; the time runs from now on."""
+    global end
+    end = clock() + seconds
     print(json.dumps({"pid": os.getpid(), "main": threading.get_native_id(), **threads}), flush=True)
 
 
@@ -63,6 +61,8 @@ def native_code(where):
 
 
 def hash_blocks():
+    import hashlib
+
     data = bytes(1 << 24)
     while clock() < end:
         hashlib.sha256(data).digest()  # here
@@ -106,6 +106,8 @@ def nap():
 
 
 def connect(where, timeout=None):
+    import socket
+
     line = socket.create_connection(("127.0.0.1", int(where)))
     line.settimeout(timeout)
     return line
@@ -126,6 +128,8 @@ def tcp_timeout(where):
 
 
 def udp(where):
+    import socket
+
     line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     line.connect(("127.0.0.1", int(where)))
     say()
@@ -135,6 +139,8 @@ def udp(where):
 
 
 def unix(where):
+    import socket
+
     line = socket.socket(socket.AF_UNIX)
     line.connect(where)
     say()
@@ -172,8 +178,8 @@ def lock(where):
     door = threading.Lock()
     door.acquire()
     signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, max(0.01, end - clock()))
     say()
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         door.acquire()  # here
     except Over:
@@ -221,6 +227,8 @@ def idle_worker(where):
 
 
 def process_lock(where):
+    import multiprocessing
+
     door = multiprocessing.Lock()
     door.acquire()
     say()
@@ -232,12 +240,16 @@ def process_lock(where):
 
 
 def child(where):
+    import subprocess
+
     say()
     while clock() < end:
         subprocess.run(["sleep", "0.3"], check=True)  # here
 
 
 def child_output(where):
+    import subprocess
+
     say()
     while clock() < end:
         subprocess.run(["sleep", "0.3"], check=True, capture_output=True)  # here
@@ -247,6 +259,8 @@ def child_output(where):
 
 
 def loop_idle(where):
+    import asyncio
+
     async def rest():
         while clock() < end:
             await asyncio.sleep(0.05)
@@ -256,6 +270,8 @@ def loop_idle(where):
 
 
 def loop_waits(where):
+    import asyncio
+
     async def block():
         while clock() < end:
             time.sleep(0.1)  # here
@@ -266,6 +282,8 @@ def loop_waits(where):
 
 
 def loop_computes(where):
+    import asyncio
+
     async def compute():
         total = 0
         while clock() < end:
@@ -281,6 +299,8 @@ def loop_computes(where):
 
 
 def gil_held(where):
+    import ctypes
+
     usleep = ctypes.PyDLL(None).usleep
     say()
     while clock() < end:
@@ -288,6 +308,8 @@ def gil_held(where):
 
 
 def gil_held_against(where):
+    import ctypes
+
     say(second=in_thread(count_up))
     usleep = ctypes.PyDLL(None).usleep
     while clock() < end:
@@ -308,5 +330,6 @@ def imports(where):
 
 
 if __name__ == "__main__":
-    end = clock() + float(sys.argv[2])
+    seconds = float(sys.argv[2])
+    end = clock() + seconds
     globals()[sys.argv[1]](sys.argv[3] if len(sys.argv) > 3 else None)

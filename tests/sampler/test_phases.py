@@ -51,7 +51,8 @@ def test_imports_in_a_function_are_imports(python: str, watch, world) -> None:
 
 def test_waiting_for_the_disk(watch, world) -> None:
     seen = watch(STATES, "disk", "1", world.place("disk"))
-    assert seen.shares.get("disk", 0) + seen.shares.get("cpu-nogil", 0) >= 0.7, seen.shares
+    # A fast disk takes less time than the kernel's own work for it.
+    assert sum(seen.shares.get(kind, 0) for kind in ("disk", "cpu-nogil", "runnable")) >= 0.8, seen.shares
     assert seen.report["symptoms"]["sync_share"] >= 0.5
     assert (seen.report["lines"][0]["function"], seen.report["lines"][0]["line"]) == ("disk", DISK_LINE)
 

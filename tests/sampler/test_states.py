@@ -119,5 +119,6 @@ def test_a_state_dominates_with_its_line(state: str, python: str, look) -> None:
     assert (leader["file"], leader["function"], leader["origin"]) == (str(STATES), function, "own")
     assert leader["line"] in marked_lines(function)
     assert leader["kind"] in kinds | {"runnable"}
-    assert leader["share"] >= 0.5
+    # On a busy machine the same line computes for one part of the time and waits for a processor for another.
+    assert sum(line["share"] for line in report["lines"] if line["function"] == function) >= 0.6, report["lines"]
     assert report["samples"] >= 20

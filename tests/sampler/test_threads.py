@@ -58,6 +58,20 @@ def test_an_idle_worker_does_not_hide_what_the_program_waits_for(python: str, wa
     assert (seen.report["lines"][0]["function"], seen.report["lines"][0]["kind"]) == ("idle_worker", "sleep")
 
 
+def test_an_idle_server_does_not_hide_what_the_program_computes(watch, tmp_path: Path) -> None:
+    program = tmp_path / "serves.py"
+    program.write_text(
+        "import socketserver, threading, time\n"
+        "server = socketserver.TCPServer(('127.0.0.1', 0), None)\n"
+        "threading.Thread(target=server.serve_forever, daemon=True).start()\n"
+        "end = time.monotonic() + 1.5\n"
+        "while time.monotonic() < end: sum(range(1000))\n"
+    )
+    seen = watch(program)
+    assert share(seen.shares, "cpu-gil", "runnable") >= 0.8, seen.shares
+    assert seen.report["verdict"]["remedy"] == "multiprocessing"
+
+
 def test_native_code_that_sleeps_with_the_gil_stops_the_other_thread(python: str, watch) -> None:
     seen = watch(STATES, "gil_held_against", "1", python=python)
     assert seen.thread("main")["shares"].get("gil-held", 0) >= 0.6, seen.thread("main")["shares"]
