@@ -57,6 +57,8 @@ class Work(NamedTuple):
         Whether the items behind a failed one are of no use any more.
     is_pure
         Whether a task may be run twice, as the caller said.
+    stands_for
+        Where every item brings a function of its own: the one by which all of them are judged.
     is_strict
         Whether an item that cannot be sent to a process is an error, instead of being run here.
     told
@@ -69,6 +71,7 @@ class Work(NamedTuple):
     stops_at_error: bool = True
     is_pure: bool = False
     is_strict: bool = False
+    stands_for: Callable[..., Any] | None = None
     told: Callable[[], None] = lambda: None
 
     def call(self, item: Item) -> Any:

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 from tercet.advice import Advice
@@ -62,6 +63,7 @@ class Executor(concurrent.futures.Executor):
         self._lock = threading.Lock()
         self._is_shut = False
         _executors.add(self)
+        weakref.finalize(self, _finish_behind, self._lanes).atexit = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Schedule ``fn(*args, **kwargs)`` and return a future for its result."""
@@ -173,15 +175,13 @@ class Executor(concurrent.futures.Executor):
     # --- lanes ---
 
     def _key_of(self, fn: Callable[..., Any]) -> object:
-        """What tells functions apart: closures of one line of code are one function, called with other values."""
+        """What tells functions apart: a function that has a name is itself, anything else is its code."""
         if self._wishes.model is not None:
             return "coroutines" if is_coroutine_function(fn) else "all"
-        inner = unwrapped(fn)
-        key = getattr(inner, "__code__", inner)
-        try:
-            hash(key)
-        except TypeError:
-            key = type(inner)
+        key: object = fn
+        if not _has_name(fn):
+            inner = unwrapped(fn)
+            key = (type(fn), getattr(inner, "__code__", None) or getattr(inner, "__qualname__", type(inner)))
         return key if key in self._lanes or len(self._lanes) < _LANES_MOST else "others"
 
     def _lane_of(self, fn: Callable[..., Any]) -> _Lane:
@@ -189,9 +189,17 @@ class Executor(concurrent.futures.Executor):
         lane = self._lanes.get(key)
         if lane is None:
             check_choice(fn, self._wishes.model, None, None)
-            is_common = isinstance(key, str) or getattr(fn, "__closure__", None) is not None
-            lane = self._lanes[key] = _Lane(fn, self._wishes, is_common=is_common)
+            # Of functions that have nothing in common, none can stand for the others.
+            wishes = self._wishes._replace(pure=False) if key == "others" else self._wishes
+            lane = self._lanes[key] = _Lane(fn, wishes, is_common=key is not fn)
         return lane
+
+
+def _has_name(fn: Callable[..., Any]) -> bool:
+    """Whether a callable is found by one name and is the same for every call: no lambda, closure, method or partial."""
+    if isinstance(fn, BuiltinFunctionType):
+        return fn.__self__ is None or isinstance(fn.__self__, ModuleType)
+    return isinstance(fn, FunctionType | type) and "<" not in fn.__qualname__
 
 
 class _Lane:
@@ -209,6 +217,7 @@ class _Lane:
             has_keywords=True,
             stops_at_error=False,
             is_strict=wishes.model == "processes",
+            stands_for=fn if self._is_common and wishes.model is None else None,
         )
         self._run.name = name_of(fn)
         self._has_begun = False
@@ -234,6 +243,11 @@ class _Lane:
         """Wait until every call is done, and end the run."""
         self.queue.wait_until_done()
         self._run.end(GRACE_S, kills=False)
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the run behind it has ended."""
+        return self._run.is_ended
 
     def advice(self) -> Advice:
         """What is known of this lane now."""
@@ -365,6 +379,23 @@ class _Queue(Course):
 
 
 _executors: weakref.WeakSet[Executor] = weakref.WeakSet()
+_finishing: set[threading.Thread] = set()
+
+
+def _finish_behind(lanes: dict[object, _Lane]) -> None:
+    """Let the calls of an executor that nobody holds any more be done, and its workers leave."""
+
+    def finish() -> None:
+        for lane in lanes.values():
+            lane.finish(cancels=False)
+        for lane in lanes.values():
+            lane.join()
+        _finishing.discard(thread)
+
+    if any(not lane.is_ended for lane in lanes.values()):
+        thread = threading.Thread(target=finish, name="tercet-finish", daemon=True)
+        _finishing.add(thread)
+        thread.start()
 
 
 @atexit.register
@@ -372,3 +403,5 @@ def _finish_all() -> None:
     """Let what was submitted be done before the interpreter ends, as the standard library's executors do."""
     for executor in list(_executors):
         executor.shutdown()
+    for thread in list(_finishing):
+        thread.join()

@@ -502,9 +502,12 @@ class Pilot:
         if (why := can_have_workers()) is not None:
             self.note(why)
             return _Passage(None, None)
-        found = study(self._work.fn)
+        fn = self._work.stands_for or self._work.fn
+        found = study(fn)
         try:
-            baggage = pack(self._work.fn, found, self._home.thread or None)
+            baggage = pack(fn, found, self._home.thread or None)
+            if self._work.stands_for is not None:
+                baggage = baggage.for_many()
         except NotPortable as refusal:
             self.note(f"no processes: {refusal}")
             return _Passage(None, None)

@@ -22,7 +22,7 @@ from types import BuiltinFunctionType, FrameType, FunctionType, MethodType, Modu
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tercet.errors import NotPortable
-from tercet.source import name_of, parse
+from tercet.source import is_own_file, name_of, parse
 from tercet.worker import apply
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class Baggage(NamedTuple):
 
     order: dict[str, Any]
     notes: tuple[str, ...]
+
+    def for_many(self) -> Baggage:
+        """Return the same for items that bring their functions along, which are like this one."""
+        return self._replace(order={**self.order, "named": (apply.__module__, apply.__name__), "packed": None})
 
 
 class Journey(NamedTuple):
@@ -110,6 +114,7 @@ def pack(fn: Callable[..., Any], found: Study, caller: int | None = None) -> Bag
         "prefix": (sys.prefix, sys.exec_prefix),
         "recursion": sys.getrecursionlimit(),
         "main": main,
+        "files": _own_files(),
         "sources": sorted((name, _file_of(fn, name)) for name in modules if name != "__main__"),
         "named": named,
         "packed": packed,
@@ -168,6 +173,16 @@ def _file_of(fn: Any, name: str) -> str | None:
     known = getattr(fn, "__globals__", {})
     file = known.get("__file__") if known.get("__name__") == name else None
     return file if isinstance(file, str) else None
+
+
+def _own_files() -> dict[str, str]:
+    """The files of the user's own modules: what was loaded by hand stands on no path, and items may come from it."""
+    found = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and file.endswith(".py") and name != "__main__" and is_own_file(file):
+            found[name] = file
+    return found
 
 
 # --- the global data it reads ---------------------------------------------------------------------------------

@@ -219,8 +219,7 @@ class ProcessEngine(Engine):
             return False
         kind, *rest = loads(reply[0])
         if kind == "unreadable":
-            self.note(f"a worker process could not read an item, which was run here: {rest[0]}")
-            self._keep(batch)
+            self._keep_or_refuse(batch, f"a worker process could not read it: {rest[0]}")
             return True
         errors, wall_s, cpu_s, queued_s, idle_s = rest
         self._unpack(batch, reply[1:], errors)
@@ -240,24 +239,20 @@ class ProcessEngine(Engine):
                 dumps(item, 5)
             except Exception as error:
                 if index == 0:
-                    self._keep_or_refuse(batch, error)
+                    self._keep_or_refuse(batch, f"it cannot be pickled: {error}")
                     return None
                 self.course.shorten(batch, index)
                 break
         return dumps(list(batch.items), 5)
 
-    def _keep_or_refuse(self, batch: Batch, error: Exception) -> None:
-        if self.work.is_strict:
-            self.course.shorten(batch, 1)
-            batch.fail(NotPortable(f"a task cannot be pickled: {error}").with_traceback(None))
-        else:
-            self.note(f"an item that cannot be pickled was run here: {error}")
-            self._keep(batch)
-
-    def _keep(self, batch: Batch) -> None:
-        """Run the first item of a batch in this process, and let others have the rest."""
+    def _keep_or_refuse(self, batch: Batch, why: str) -> None:
+        """Run the first item of a batch in this process, or refuse it, and let others have the rest."""
         self.course.shorten(batch, 1)
-        self._run_here(batch)
+        if self.work.is_strict:
+            batch.fail(NotPortable(f"a task cannot be sent to a worker process: {why}"))
+        else:
+            self.note(f"an item was run here: {why}")
+            self._run_here(batch)
 
     def _unpack(self, batch: Batch, results: Sequence[memoryview], errors: dict[int, tuple[str, Any]]) -> None:
         for index, packed in enumerate(results):

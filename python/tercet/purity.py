@@ -13,7 +13,6 @@ from __future__ import annotations
 import _ast as ast
 import builtins
 import functools
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from itertools import islice
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from tercet.source import segment, tree_of, unwrapped, walk
+from tercet.source import is_own_file, segment, tree_of, unwrapped, walk
 
 __all__ = ["Study", "study"]
 
@@ -167,13 +166,9 @@ def _first_parameter(fn: FunctionType) -> tuple[str, ...]:
 # --- whose code it is -----------------------------------------------------------------------------------------
 
 
-_STANDARD = os.path.dirname(os.__file__) + os.sep
-
-
 def _is_own(code: CodeType) -> bool:
     """Whether code is the user's own: not of the standard library, not of an installed package."""
-    name = code.co_filename
-    return not name.startswith(("<frozen", _STANDARD)) and "site-packages" not in name and "dist-packages" not in name
+    return is_own_file(code.co_filename)
 
 
 # --- reading the source ---------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class Run:
         What the caller settled.
     is_hosted
         Whether items run in place in a thread of the run's own, instead of the caller's.
-    has_keywords, stops_at_error, is_strict
+    has_keywords, stops_at_error, is_strict, stands_for
         As for `tercet.engine.Work`.
     is_dry
         Whether only a verdict is wanted.
@@ -63,6 +63,7 @@ class Run:
         has_keywords: bool = False,
         stops_at_error: bool = True,
         is_strict: bool = False,
+        stands_for: Callable[..., Any] | None = None,
         is_dry: bool = False,
         block_most: int = 1 << 14,
     ) -> None:
@@ -77,6 +78,7 @@ class Run:
             stops_at_error,
             bool(wishes.pure),
             is_strict,
+            stands_for,
             self._tell,
         )
         self.name = name_of(fn)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import _ast as ast
 import functools
+import os
 from collections.abc import Callable, Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
 
-__all__ = ["is_coroutine_function", "name_of", "parse", "segment", "tree_of", "unwrapped", "walk"]
+__all__ = ["is_coroutine_function", "is_own_file", "name_of", "parse", "segment", "tree_of", "unwrapped", "walk"]
 
 _COROUTINE = 0x80
+_STANDARD = os.path.dirname(os.__file__) + os.sep
 _LINES_AFTER = 12
 """A function may go on for some lines after its last instruction: closing brackets, a comment, an ``else``."""
 
@@ -43,6 +45,7 @@ def is_coroutine_function(fn: Callable[..., Any]) -> bool:
     Examples
     --------
     >>> import functools
+import os
     >>> async def fetch(url, timeout): ...
     >>> is_coroutine_function(functools.partial(fetch, timeout=3))
     True
@@ -63,6 +66,7 @@ def name_of(fn: Any) -> str:
     >>> name_of(len)
     'len'
     >>> import functools
+import os
     >>> name_of(functools.partial(pow, 2))
     'pow'
     """
@@ -70,6 +74,11 @@ def name_of(fn: Any) -> str:
         fn = fn.func
     name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
     return str(name)
+
+
+def is_own_file(file: str) -> bool:
+    """Whether a file is the user's own: not of the standard library, not of an installed package."""
+    return not file.startswith(("<frozen", _STANDARD)) and "site-packages" not in file and "dist-packages" not in file
 
 
 def parse(text: str | bytes, file: str = "<unknown>") -> ast.Module:

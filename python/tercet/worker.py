@@ -305,6 +305,7 @@ def _settle_in(order: dict[str, Any]) -> Callable[..., Any]:
     sys.setrecursionlimit(order["recursion"])
     _greet()
     _postpone("tercet")
+    sys.meta_path.append(_Files(order["files"]))
     main = sys.modules["__main__"] = sys.modules["__mp_main__"] = _Main(order["main"])
     function = _find(order)
     for module, name, packed in order["carried"]:
@@ -322,6 +323,22 @@ def _greet() -> None:
     for name in ("exit", "quit"):
         if not hasattr(builtins, name):
             setattr(builtins, name, Quitter(name, "Ctrl-D (i.e. EOF)"))
+
+
+class _Files:
+    """Finds modules that the parent has loaded from files by hand, when nobody else does."""
+
+    def __init__(self, files: dict[str, str]) -> None:
+        self._files = files
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
+        import importlib.util
+
+        file = self._files.get(name)
+        if file is None:
+            return None
+        places = [os.path.dirname(file)] if os.path.basename(file) == "__init__.py" else None
+        return importlib.util.spec_from_file_location(name, file, submodule_search_locations=places)
 
 
 def _postpone(module: str) -> None:

@@ -176,12 +176,12 @@ def test_an_item_that_cannot_be_pickled_is_run_here_and_the_rest_goes_on(bench: 
     items = [*range(10), threading.Lock(), *range(5)]
     with bench("processes", repr, items) as at:
         assert at.results() == [repr(item) for item in items]
-        assert any("cannot be pickled was run here" in note for note in at.engine.notes)
+        assert any("an item was run here: it cannot be pickled" in note for note in at.engine.notes)
 
 
 def test_unless_it_is_to_be_an_error(bench: Any, tasks: Any) -> None:
     with bench("processes", tasks.is_locked, [threading.Lock()], is_strict=True) as at:
-        with pytest.raises(NotPortable, match="a task cannot be pickled"):
+        with pytest.raises(NotPortable, match="it cannot be pickled"):
             at.results()
 
 
