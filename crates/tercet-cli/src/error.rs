@@ -10,6 +10,8 @@ use crate::exit::ExitCode;
 /// A failure of `tercet` itself.
 #[derive(Debug, Error)]
 pub(crate) enum Error {
+    #[error("unknown option: `{word}`")]
+    UnknownOption { word: String },
     #[error("no such file: `{}`", .path.display())]
     NoFile { path: PathBuf },
     #[error("`{}` is a folder without a `__main__.py`", .path.display())]
@@ -29,7 +31,9 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::NoFile { .. } | Self::NoMain { .. } | Self::Launch { .. } => ExitCode::USAGE,
+            Self::UnknownOption { .. } | Self::NoFile { .. } | Self::NoMain { .. } | Self::Launch { .. } => {
+                ExitCode::USAGE
+            }
             Self::Attach(_) => ExitCode::COULD_NOT_ATTACH,
             Self::Write { .. } | Self::Print { .. } | Self::Draw(_) => ExitCode::FAILURE,
         }
@@ -38,6 +42,9 @@ impl Error {
     /// What to do next.
     pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::UnknownOption { .. } => {
+                "`tercet why --help` lists the options; those of the program come after its name".to_owned()
+            }
             Self::NoFile { path } if path.extension().is_none() => format!(
                 "name a Python file, or run a module with `tercet why -m {0}` or a command with `tercet why -- {0}`",
                 path.display()

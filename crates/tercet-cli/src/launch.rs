@@ -27,6 +27,9 @@ fn command(why: &Why, python: Option<OsString>) -> Result<Vec<OsString>, Error> 
     if why.is_command {
         return Ok(why.words.clone());
     }
+    if let Some(word) = why.words[0].to_str().filter(|word| word.starts_with('-')) {
+        return Err(Error::UnknownOption { word: word.to_owned() });
+    }
     let mut words = vec![interpreter(why, python)];
     if why.is_module {
         words.push("-m".into());
@@ -59,14 +62,11 @@ fn check(program: &OsStr) -> Result<(), Error> {
 }
 
 /// How a program ended, as an exit code to pass on and as words for the report.
-pub(crate) fn ending(status: ExitStatus) -> (u8, Option<String>) {
+pub(crate) fn ending(status: ExitStatus) -> (u8, String) {
     match (status.code(), status.signal()) {
-        (Some(0), _) => (ExitCode::DONE, None),
-        (Some(code), _) => (code as u8, Some(format!("ended with exit code {code}"))),
-        (None, Some(signal)) => {
-            (ExitCode::SIGNAL.wrapping_add(signal as u8), Some(format!("was ended by {}", name_of(signal))))
-        }
-        (None, None) => (ExitCode::FAILURE, None),
+        (Some(code), _) => (code as u8, format!("exit code {code}")),
+        (None, Some(signal)) => (ExitCode::SIGNAL.wrapping_add(signal as u8), format!("killed by {}", name_of(signal))),
+        (None, None) => (ExitCode::FAILURE, "in an unknown way".to_owned()),
     }
 }
 

@@ -28,9 +28,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, python: Option<OsStrin
     let arguments = match Arguments::try_parse_from(args::with_marks(arguments)) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // A closed pipe while help is printed is no failure of ours.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::USAGE } else { ExitCode::DONE };
+            return show::words(&error);
         }
     };
     let done = match arguments.command {

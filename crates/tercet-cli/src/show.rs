@@ -9,6 +9,7 @@ use clap::ColorChoice;
 use tercet_report::Style;
 
 use crate::error::Error;
+use crate::exit::ExitCode;
 
 /// Prints an error and its hint on standard error.
 pub(crate) fn error(error: &Error) {
@@ -20,18 +21,64 @@ pub(crate) fn error(error: &Error) {
     }
 }
 
-/// Where the report goes. A file is opened before the program runs, so that a wrong name costs nothing.
+/// Prints help that was asked for, or what is wrong with the words and what to do next.
+pub(crate) fn words(error: &clap::Error) -> u8 {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    if matches!(error.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
+        // A closed pipe while help is printed is no failure of ours.
+        let _ = error.print();
+        return if error.use_stderr() { ExitCode::USAGE } else { ExitCode::DONE };
+    }
+    let text = error.render().to_string();
+    let text = text.split("\n\nFor more information").next().unwrap_or(&text).trim_end();
+    anstream::eprintln!("{text}\n\nhint: `tercet why --help` tells what each word means");
+    ExitCode::USAGE
+}
+
+/// Where the report goes.
 #[derive(Debug)]
 pub(crate) enum Sink<'a> {
     Stdout,
-    File(&'a Path, File),
+    File(Target<'a>),
+}
+
+/// A file that is opened before the program runs, so that a wrong name costs nothing, and left as it
+/// was until there is a report to write.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    path: &'a Path,
+    file: File,
+    /// It was made for the report, so it goes again when none comes.
+    is_new: bool,
+}
+
+impl Drop for Target<'_> {
+    fn drop(&mut self) {
+        if self.is_new {
+            // Nothing was written; that it stays behind empty would be no great loss.
+            let _ = std::fs::remove_file(self.path);
+        }
+    }
+}
+
+impl Target<'_> {
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        self.is_new = false;
+        if self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        self.file.write_all(text.as_bytes())?;
+        self.file.sync_all().or_else(ignore_unsupported)
+    }
 }
 
 impl<'a> Sink<'a> {
     pub(crate) fn open(path: Option<&'a Path>) -> Result<Self, Error> {
         let Some(path) = path else { return Ok(Self::Stdout) };
-        let file = File::create(path).map_err(|source| Error::Write { path: path.to_owned(), source })?;
-        Ok(Self::File(path, file))
+        let is_new = !path.exists();
+        let file = File::options().write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(|source| Error::Write { path: path.to_owned(), source })?;
+        Ok(Self::File(Target { path, file, is_new }))
     }
 
     /// How text should look here.
@@ -61,10 +108,10 @@ impl<'a> Sink<'a> {
                     _ => Ok(()),
                 }
             }
-            Self::File(path, mut file) => file
-                .write_all(text.as_bytes())
-                .and_then(|()| file.sync_all().or_else(ignore_unsupported))
-                .map_err(|source| Error::Write { path: path.to_owned(), source }),
+            Self::File(mut target) => {
+                let written = target.write(text);
+                written.map_err(|source| Error::Write { path: target.path.to_owned(), source })
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ static PENDING: AtomicI32 = AtomicI32::new(0);
 /// Whether any signal came.
 static CAME: AtomicBool = AtomicBool::new(false);
 
-const WATCHED: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+const WATCHED: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP];
 
 /// Handlers that stay until this is dropped.
 pub(crate) struct Signals {

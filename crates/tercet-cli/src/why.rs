@@ -22,10 +22,24 @@ const ATTACHED_S: f64 = 10.0;
 pub(crate) fn run(why: &Why, python: Option<OsString>) -> Result<u8, Error> {
     let sink = Sink::open(why.output.as_deref())?;
     let page = why.html.as_deref().map(|path| Sink::open(Some(path))).transpose()?;
-    let seen = match why.pid {
-        Some(pid) => attached(why, pid)?,
-        None => launched(why, python)?,
-    };
+    match why.pid {
+        Some(pid) => {
+            let seen = attached(why, pid)?;
+            let verdict = report(why, &seen, sink, page)?;
+            Ok(code_of(&verdict, &seen.profile))
+        }
+        None => launched(why, python, sink, page),
+    }
+}
+
+/// What came of a watch.
+struct Seen {
+    subject: Subject,
+    profile: Profile,
+}
+
+/// Decides, and puts the report where it belongs.
+fn report(why: &Why, seen: &Seen, sink: Sink<'_>, page: Option<Sink<'_>>) -> Result<Verdict, Error> {
     let verdict = decide(&seen.profile);
     let report = Report { subject: &seen.subject, profile: &seen.profile, verdict: &verdict };
     let text = if why.json { report.json() + "\n" } else { report.text(&sink.style(why.color)) };
@@ -33,15 +47,7 @@ pub(crate) fn run(why: &Why, python: Option<OsString>) -> Result<u8, Error> {
     if let Some(page) = page {
         page.write(&report.html()?)?;
     }
-    Ok(seen.exit_code.unwrap_or_else(|| code_of(&verdict, &seen.profile)))
-}
-
-/// What came of a watch.
-struct Seen {
-    subject: Subject,
-    profile: Profile,
-    /// The exit code to pass on, for a program that was launched.
-    exit_code: Option<u8>,
+    Ok(verdict)
 }
 
 fn code_of(verdict: &Verdict, profile: &Profile) -> u8 {
@@ -49,21 +55,26 @@ fn code_of(verdict: &Verdict, profile: &Profile) -> u8 {
     if is_blind { ExitCode::TOO_FEW_SAMPLES } else { ExitCode::DONE }
 }
 
-fn launched(why: &Why, python: Option<OsString>) -> Result<Seen, Error> {
+/// Launches a program, watches it, reports, and gives its exit code. When `--seconds` ends the watch
+/// first, the report comes at once and the program runs on to its own end.
+fn launched(why: &Why, python: Option<OsString>, sink: Sink<'_>, page: Option<Sink<'_>>) -> Result<u8, Error> {
     let signals = Signals::take_over();
     let mut child = launch(why, python)?;
     let watched = watch_child(why, &mut child, &signals);
+    let is_limited = why.seconds.is_some();
+    let early = if is_limited { child.try_wait().ok().flatten() } else { wait(&mut child, &signals) };
+    let reported = watched.and_then(|sampler| {
+        if let Some(error) = sampler.as_ref().and_then(fatal) {
+            return Err(error);
+        }
+        let mut seen = conclude(why, sampler, shown(why));
+        seen.subject.exit = early.map(|status| ending(status).1);
+        report(why, &seen, sink, page)
+    });
     // Whatever became of the watch, the program is the person's: it runs to its own end.
-    let status = wait(&mut child, &signals);
-    let sampler = watched?;
-    if let Some(error) = sampler.as_ref().and_then(fatal) {
-        return Err(error);
-    }
-    let (code, words) = status.map_or((ExitCode::FAILURE, None), ending);
-    let mut seen = conclude(why, sampler, shown(why));
-    seen.subject.exit = words;
-    seen.exit_code = Some(code);
-    Ok(seen)
+    let status = early.or_else(|| wait(&mut child, &signals));
+    reported?;
+    Ok(status.map_or(ExitCode::FAILURE, |status| ending(status).0))
 }
 
 fn watch_child(why: &Why, child: &mut Child, signals: &Signals) -> Result<Option<Sampler>, Error> {
@@ -137,5 +148,5 @@ fn conclude(why: &Why, sampler: Option<Sampler>, program: String) -> Seen {
         hz: why.hz,
         sampler_cpu_share: sampler.as_ref().map_or(0.0, Sampler::own_share),
     };
-    Seen { subject, profile: sampler.map(Sampler::finish).unwrap_or_default(), exit_code: None }
+    Seen { subject, profile: sampler.map(Sampler::finish).unwrap_or_default() }
 }

@@ -21,6 +21,13 @@ pub struct Subject {
     pub sampler_cpu_share: f64,
 }
 
+impl Subject {
+    /// How it ended, when that is worth a word.
+    pub(crate) fn unusual_exit(&self) -> Option<&str> {
+        self.exit.as_deref().filter(|exit| *exit != "exit code 0")
+    }
+}
+
 /// A verdict about a program, with the facts it rests on.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a> {

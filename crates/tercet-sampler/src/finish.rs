@@ -345,7 +345,7 @@ fn describe(process: &Process, fold: &Fold, buckets: usize) -> ProcessProfile {
         pid: process.pid,
         parent: process.parent,
         command: process.command_line(),
-        python: process.python.as_ref().map(|python| python.version.to_string()).unwrap_or_default(),
+        python: process.version.map(|version| version.to_string()).unwrap_or_default(),
         cpu_s: process.cpu_ns() as f64 / 1e9,
         read_bytes: process.transfer.read_bytes,
         written_bytes: process.transfer.written_bytes,

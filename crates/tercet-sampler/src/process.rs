@@ -9,6 +9,7 @@ use tercet_model::Wait;
 use crate::code::CodeCache;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::layout::Version;
 use crate::memory::Memory;
 use crate::proc_fs::{self, Counters, Transfer};
 use crate::python::{GilState, InterpreterState, Known, Python, ThreadState};
@@ -35,6 +36,8 @@ pub(crate) struct Process {
     pub(crate) part: Part,
     pub(crate) command: String,
     pub(crate) python: Option<Python>,
+    /// The version of its Python, also when it has since become another program by `exec`.
+    pub(crate) version: Option<Version>,
     pub(crate) threads: BTreeMap<u32, Thread>,
     pub(crate) transfer: Transfer,
     pub(crate) gil_switches: u64,
@@ -90,6 +93,7 @@ impl Process {
             part: Part::Launcher,
             command: String::new(),
             python: None,
+            version: None,
             threads: BTreeMap::new(),
             transfer: Transfer::default(),
             gil_switches: 0,
@@ -159,13 +163,14 @@ impl Process {
         self.arguments = proc_fs::arguments(self.pid);
         match Python::find(self.pid, &self.command) {
             Ok(python) => {
+                self.version = Some(python.version);
                 self.python = Some(python);
                 self.codes = CodeCache::default();
                 self.trouble = None;
             }
             Err(error) => {
                 self.python = None;
-                self.trouble = Some(error);
+                self.trouble = Some(error).filter(|_| self.version.is_none());
             }
         }
     }
@@ -173,7 +178,7 @@ impl Process {
     /// Says what the process is to the program, from what its parent is.
     pub(crate) fn settle(&mut self, parent: Option<(Part, &[String])>) {
         self.part = match parent {
-            None | Some((Part::Launcher, _)) if self.python.is_some() => Part::Main,
+            None | Some((Part::Launcher, _)) if self.version.is_some() => Part::Main,
             None | Some((Part::Launcher, _)) => Part::Launcher,
             Some((Part::External, _)) => Part::External,
             Some((_, arguments)) if self.is_worker_of(arguments) => Part::Worker,

@@ -101,16 +101,17 @@ const GLIBC_TID: u64 = 720;
 impl Python {
     /// Finds the interpreter in the files that process `pid` has mapped.
     pub(crate) fn find(pid: u32, command: &str) -> Result<Self> {
-        let not_python = || Error::NotPython { pid, command: command.to_owned() };
-        let (mapping, symbols) = binaries(pid)?
-            .into_iter()
-            .find_map(|mapping| {
-                let path = PathBuf::from(format!("/proc/{pid}/root{}", mapping.path));
-                let symbols = elf::python_symbols(&path, mapping.key).ok()??;
-                Some((mapping, symbols))
-            })
-            .ok_or_else(not_python)?;
-        Self::open(pid, &mapping, &symbols)
+        let files = binaries(pid)?;
+        let found = files.iter().find_map(|mapping| {
+            let path = PathBuf::from(format!("/proc/{pid}/root{}", mapping.path));
+            Some((mapping, elf::python_symbols(&path, mapping.key).ok()??))
+        });
+        match (found, files.iter().find_map(Mapping::named_version)) {
+            (Some((mapping, symbols)), _) => Self::open(pid, mapping, &symbols),
+            // Interpreters before 3.7 have no `_PyRuntime` at all.
+            (None, Some((major, minor))) => Err(Error::Version { pid, version: format!("{major}.{minor}") }),
+            (None, None) => Err(Error::NotPython { pid, command: command.to_owned() }),
+        }
     }
 
     fn open(pid: u32, mapping: &Mapping, symbols: &elf::Symbols) -> Result<Self> {
@@ -120,7 +121,7 @@ impl Python {
         let version = match hex {
             Some(Ok(hex)) => Version::from_hex(u64::from(u32::from_le_bytes(hex))),
             Some(Err(error)) => return Err(denied(pid, &error)),
-            None => mapping.minor_version().map(|minor| Version { minor, micro: None }),
+            None => mapping.named_version().map(|(_, minor)| Version { minor, micro: None }),
         };
         let runtime = symbols.runtime.wrapping_add(bias);
         memory.word(runtime).map_err(|error| denied(pid, &error))?;
@@ -398,10 +399,6 @@ fn denied(pid: u32, error: &std::io::Error) -> Error {
     match error.raw_os_error() {
         Some(libc::ESRCH) => Error::NoProcess { pid },
         Some(libc::EFAULT) => Error::NotStarted { pid },
-        _ => Error::Permission {
-            pid,
-            command: crate::proc_fs::command(pid).unwrap_or_default(),
-            is_restricted: crate::proc_fs::is_tracing_restricted(),
-        },
+        _ => crate::proc_maps::denied(pid),
     }
 }

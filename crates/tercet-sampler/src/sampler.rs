@@ -285,8 +285,8 @@ impl Sampler {
     /// The version of the program's Python; empty when none was found.
     pub fn python(&self) -> String {
         let all = self.processes.values().chain(&self.ended);
-        let main = all.filter(|process| process.part == Part::Main).find_map(|p| p.python.as_ref());
-        main.map(|python| python.version.to_string()).unwrap_or_default()
+        let main = all.filter(|process| process.part == Part::Main).find_map(|process| process.version);
+        main.map(|version| version.to_string()).unwrap_or_default()
     }
 
     /// The command line of the process that is watched.

@@ -52,7 +52,7 @@ impl Page {
             python: short(&subject.python),
             wall: figure::seconds(profile.wall_s),
             attached: subject.attached,
-            exit: subject.exit.as_deref().map(short),
+            exit: subject.unusual_exit().map(short),
             verdict: Advice::of(verdict),
             bar: Bar::of(profile),
             parts: Parts::of(&profile.phases, profile.wall_s),

@@ -45,7 +45,7 @@ pub(super) fn write_unreadable(paper: &mut Paper, profile: &Profile) {
 pub(super) fn write_end(paper: &mut Paper, report: &Report<'_>) {
     let Report { subject, profile, verdict } = *report;
     paper.blank();
-    match &subject.exit {
+    match subject.unusual_exit() {
         Some(exit) => paper.paragraph("", &format!("The program ended: {exit}."), Paint::Plain),
         None if subject.attached => {
             paper.paragraph("", "The program was still running when the watch ended.", Paint::Plain);
