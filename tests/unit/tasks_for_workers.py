@@ -120,3 +120,7 @@ def meet(names: tuple[str, str]) -> str:
             raise TimeoutError(other)
         os.sched_yield()
     return mine
+
+
+def same(value: Any) -> Any:
+    return value
