@@ -11,7 +11,6 @@ use crate::blocked::SYNC;
 use crate::digest::LineKey;
 use crate::error::Error;
 use crate::fold::{Fold, LineSum};
-use crate::machine::machine;
 use crate::process::{Part, Process};
 use crate::sampler::Sampler;
 use crate::symptom::{Sources, Turn};
@@ -27,7 +26,6 @@ const LONGEST_ASKING_SLEEP_S: f64 = 0.025;
 
 /// The profile of a watch that has ended.
 pub(crate) fn profile(sampler: Sampler) -> Profile {
-    let cores = machine(std::process::id());
     let wall_s = sampler.fold.now_s;
     let mut processes: Vec<Process> = sampler.processes.into_values().chain(sampler.ended).collect();
     processes.sort_by_key(|process| process.pid);
@@ -49,7 +47,7 @@ pub(crate) fn profile(sampler: Sampler) -> Profile {
         threads: threads(&fold, &processes),
         processes: Vec::new(),
         lines: lines(&fold),
-        machine: cores,
+        machine: sampler.machine,
         unreadable: processes.iter().filter_map(unreadable).collect(),
     };
     profile.unreadable.extend(sampler.unreadable);

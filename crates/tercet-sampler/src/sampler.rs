@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tercet_model::{Profile, Unreadable};
+use tercet_model::{Machine, Profile, Unreadable};
 
 use crate::error::{Error, Result};
 use crate::finish::profile;
 use crate::fold::{Fold, Look, Tick};
+use crate::machine::machine;
 use crate::proc_fs;
 use crate::process::{Part, Process, ProcessSight};
 
@@ -58,6 +59,9 @@ pub struct Sampler {
     started: Instant,
     last_tick: Option<Instant>,
     next_slow: Instant,
+    /// The limits of the program, which it may have changed itself.
+    pub(crate) machine: Machine,
+    next_limits: Instant,
     external_cpu_ns: u64,
     loops: BTreeMap<(u32, u32), Flight>,
     jitter: u32,
@@ -97,6 +101,8 @@ impl Sampler {
             started: now,
             last_tick: None,
             next_slow: now,
+            machine: machine(root),
+            next_limits: now,
             external_cpu_ns: 0,
             loops: BTreeMap::new(),
             jitter: root | 1,
@@ -146,6 +152,7 @@ impl Sampler {
             self.next_slow = now + SLOW;
             self.look_for_children(now);
             self.read_slow_counters();
+            self.read_limits(now);
         }
         let sights = self.look_at_all(now);
         if length_s < self.period() * GAP + 1.0 {
@@ -264,6 +271,15 @@ impl Sampler {
             if let Some(transfer) = proc_fs::transfer(process.pid) {
                 process.transfer = transfer;
             }
+        }
+    }
+
+    fn read_limits(&mut self, now: Instant) {
+        const EVERY: Duration = Duration::from_secs(1);
+        let main = self.processes.values().find(|process| process.part == Part::Main);
+        if let Some(main) = main.filter(|_| now >= self.next_limits) {
+            self.machine = machine(main.pid);
+            self.next_limits = now + EVERY;
         }
     }
 
