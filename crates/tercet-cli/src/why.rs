@@ -64,7 +64,7 @@ fn launched(why: &Why, python: Option<OsString>, sink: Sink<'_>, page: Option<Si
     let is_limited = why.seconds.is_some();
     let early = if is_limited { child.try_wait().ok().flatten() } else { wait(&mut child, &signals) };
     let reported = watched.and_then(|sampler| {
-        if let Some(error) = sampler.as_ref().and_then(fatal) {
+        if let Some(error) = sampler.as_ref().filter(|sampler| is_settled(why, sampler)).and_then(fatal) {
             return Err(error);
         }
         let mut seen = conclude(why, sampler, shown(why));
@@ -128,6 +128,14 @@ fn attached(why: &Why, pid: u32) -> Result<Seen, Error> {
     }
     let program = sampler.command_line();
     Ok(conclude(why, Some(sampler), program))
+}
+
+/// Whether what could not be read of a launched program is the last word. A program may be over before
+/// its interpreter is up, and then there is too little to say, but nothing is wrong.
+fn is_settled(why: &Why, sampler: &Sampler) -> bool {
+    const STARTED_S: f64 = 1.0;
+    let is_no_python = matches!(sampler.trouble(), Some(tercet_sampler::Error::NotPython { .. }));
+    !is_no_python || (why.is_command && sampler.elapsed().as_secs_f64() > STARTED_S)
 }
 
 /// Why nothing at all could be seen of the program.

@@ -1,5 +1,7 @@
 //! From a system call to the kind of wait.
 
+use std::os::unix::fs::FileTypeExt;
+
 use tercet_model::Wait;
 
 use crate::memory::{Memory, word_at};
@@ -27,6 +29,8 @@ impl Blocked {
 
 /// The target of a wait until a file is safe on the disk.
 pub(crate) const SYNC: &str = "fsync";
+/// The target of a wait for somebody to connect.
+pub(crate) const ACCEPT: &str = "connection";
 /// Flag of a futex operation: the futex is not shared with other processes.
 const FUTEX_PRIVATE: u64 = 128;
 /// Descriptors of a poll or select that are looked at.
@@ -70,6 +74,7 @@ pub(crate) fn classify(pid: u32, memory: Memory, number: i64, arguments: [u64; 6
         }
         libc::SYS_io_uring_enter => Blocked::on(Wait::Network),
         _ if is_older_call(number) => older(pid, memory, number, arguments),
+        libc::SYS_accept | libc::SYS_accept4 => Blocked { target: ACCEPT.to_owned(), ..Blocked::on(Wait::Network) },
         _ if takes_descriptor(number) => of_descriptor(pid, first),
         _ => Blocked::on(Wait::Other),
     }
@@ -93,8 +98,6 @@ fn takes_descriptor(number: i64) -> bool {
             | libc::SYS_sendto
             | libc::SYS_sendmsg
             | libc::SYS_sendmmsg
-            | libc::SYS_accept
-            | libc::SYS_accept4
             | libc::SYS_connect
             | libc::SYS_sendfile
             | libc::SYS_splice
@@ -188,8 +191,15 @@ fn of_descriptor(pid: u32, descriptor: u64) -> Blocked {
         "anon_inode:[eventpoll]" => named(Wait::LoopIdle, "epoll"),
         link if link.starts_with("anon_inode:") => named(Wait::Other, link),
         link if link.starts_with("/dev/pts/") || link.starts_with("/dev/tty") => named(Wait::Pipe, "terminal"),
+        path if is_fifo(pid, descriptor) => named(Wait::Pipe, path),
         path => named(Wait::Disk, path),
     }
+}
+
+/// Whether a descriptor leads to a named pipe.
+fn is_fifo(pid: u32, descriptor: u64) -> bool {
+    let path = format!("/proc/{pid}/fd/{descriptor}");
+    std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo())
 }
 
 #[cfg(test)]

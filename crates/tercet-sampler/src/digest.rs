@@ -29,6 +29,8 @@ pub(crate) struct Digest {
     pub(crate) is_awaiting: bool,
     /// Moves tasks and results between processes.
     pub(crate) is_exchanging: bool,
+    /// Waits for somebody to ask for something, as servers do.
+    pub(crate) is_serving: bool,
     /// Waits for a child program.
     pub(crate) is_subprocess: bool,
     /// Runs in a worker of a thread pool, or in any started thread.
@@ -62,6 +64,7 @@ impl Digest {
             is_exchanging: inner_has(Role::Exchange)
                 || inner_has(Role::ProcessWorker)
                 || inner_has(Role::OldPoolWorker),
+            is_serving: inner_has(Role::Serve),
             is_subprocess: inner_has(Role::Subprocess),
             is_worker_thread: has(Role::ThreadRun),
             queue: telling(stack, &[Role::PoolWorker, Role::OldPoolWorker]),

@@ -29,7 +29,12 @@ pub(crate) fn profile(sampler: Sampler) -> Profile {
     let wall_s = sampler.fold.now_s;
     let mut processes: Vec<Process> = sampler.processes.into_values().chain(sampler.ended).collect();
     processes.sort_by_key(|process| process.pid);
-    let mut fold = telling_fold(sampler.fold, sampler.child.map(|(_, fold)| fold));
+    let own = sampler.fold;
+    let child = sampler.child.map(|(_, fold)| fold).filter(|child| only_waits(&own, child, &processes));
+    let buckets = own.clock.bucket(own.now_s) + 1;
+    let threads = threads(&own, &processes);
+    let described = processes.iter().map(|process| describe(process, &own, buckets)).collect();
+    let mut fold = child.unwrap_or(own);
     let body_s = fold.phases.body_s.max(1e-9);
     let work = settled(&mut fold, body_s);
     let mut profile = Profile {
@@ -44,26 +49,22 @@ pub(crate) fn profile(sampler: Sampler) -> Profile {
         symptoms: symptoms(&fold, body_s),
         pool: pool(&fold, &processes, body_s),
         event_loop: event_loop(&fold, body_s),
-        threads: threads(&fold, &processes),
-        processes: Vec::new(),
+        threads,
+        processes: described,
         lines: lines(&fold),
         machine: sampler.machine,
-        unreadable: processes.iter().filter_map(unreadable).collect(),
+        unreadable: processes.iter().filter_map(unreadable).chain(processes.iter().filter_map(crowded)).collect(),
     };
     profile.unreadable.extend(sampler.unreadable);
-    let buckets = fold.clock.bucket(fold.now_s) + 1;
-    profile.processes = processes.iter().map(|process| describe(process, &fold, buckets)).collect();
     profile
 }
 
-/// The fold that answers the question: that of the program, or of the one child that it only waits for.
-fn telling_fold(own: Fold, child: Option<Fold>) -> Fold {
+/// Whether the program only waits for one child, so that the answer is to be found in that.
+fn only_waits(own: &Fold, child: &Fold, processes: &[Process]) -> bool {
     const ENOUGH: u64 = 50;
-    let only_waits = own.shares.normalised()[Wait::Child] > 0.8 && count(&own).is_some_and(|count| count < 2.0);
-    match child.filter(|child| only_waits && child.samples >= ENOUGH) {
-        Some(child) => child,
-        None => own,
-    }
+    let children = processes.iter().filter(|process| process.part == Part::External && process.version.is_some());
+    let waits = own.shares.normalised()[Wait::Child] > 0.8 && count(own).is_some_and(|count| count < 2.0);
+    waits && child.samples >= ENOUGH && children.count() == 1
 }
 
 fn scaled(fold: &Fold, body_s: f64) -> tercet_model::Work {
@@ -350,6 +351,14 @@ fn describe(process: &Process, fold: &Fold, buckets: usize) -> ProcessProfile {
         gil_switches: process.gil_switches,
         gil_timeline: fold.holders.get(&process.pid).map(|line| line.ruling(buckets)).unwrap_or_default(),
     }
+}
+
+fn crowded(process: &Process) -> Option<Unreadable> {
+    process.is_crowded.then(|| Unreadable {
+        what: format!("some threads of process {} ({})", process.pid, process.command),
+        why: "too many open files".to_owned(),
+        hint: "allow more with `ulimit -n`: a watch needs three for each thread".to_owned(),
+    })
 }
 
 fn unreadable(process: &Process) -> Option<Unreadable> {

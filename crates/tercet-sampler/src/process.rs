@@ -46,6 +46,10 @@ pub(crate) struct Process {
     /// Why the interpreter could not be read.
     pub(crate) trouble: Option<Error>,
     first_switches: Option<u64>,
+    /// Whether threads could not be opened for want of file descriptors.
+    pub(crate) is_crowded: bool,
+    /// Whether the interpreter was seen at work.
+    has_run: bool,
     arguments: Vec<String>,
     executable: Option<String>,
     memory: Memory,
@@ -100,6 +104,8 @@ impl Process {
             gone: Vec::new(),
             trouble: None,
             first_switches: None,
+            is_crowded: false,
+            has_run: false,
             arguments: Vec::new(),
             executable: None,
             memory: Memory::of(pid),
@@ -211,6 +217,10 @@ impl Process {
     pub(crate) fn look(&mut self, now: Instant) -> Result<ProcessSight> {
         let found = self.python.as_ref().map(|python| python.look(&mut self.interpreters)).unwrap_or_default();
         let interpreters = found.all;
+        if interpreters.is_empty() && self.has_run {
+            self.begin_anew(now);
+        }
+        self.has_run |= !interpreters.is_empty();
         let known: Vec<(ThreadState, InterpreterState)> = self
             .python
             .iter()
@@ -247,6 +257,18 @@ impl Process {
         Ok(sight)
     }
 
+    /// Forgets where the interpreter was: the process has become another program by `exec`, with other
+    /// addresses, or its interpreter has ended.
+    fn begin_anew(&mut self, now: Instant) {
+        self.python = None;
+        self.executable = None;
+        self.interpreters.clear();
+        self.known.clear();
+        self.codes = CodeCache::default();
+        self.has_run = false;
+        self.next_search = now;
+    }
+
     fn bury(&mut self, tid: u32) {
         self.gone.extend(self.threads.remove(&tid).map(|thread| GoneThread {
             tid,
@@ -268,8 +290,9 @@ impl Process {
         }
         for tid in listed {
             if let std::collections::btree_map::Entry::Vacant(entry) = self.threads.entry(tid) {
-                if let Ok(thread) = Thread::open(self.pid, tid) {
-                    entry.insert(thread);
+                match Thread::open(self.pid, tid) {
+                    Ok(thread) => drop(entry.insert(thread)),
+                    Err(error) => self.is_crowded |= error.raw_os_error() == Some(libc::EMFILE),
                 }
             }
         }
@@ -298,7 +321,7 @@ impl Process {
                 let is_python = state.is_some();
                 Sight {
                     kind,
-                    is_idle: is_idle(kind, &digest, is_python),
+                    is_idle: is_idle(kind, &blocked, &digest, is_python),
                     is_same_wait: false,
                     cpu_ns: moved.cpu_ns,
                     delay_ns: moved.delay_ns,

@@ -28,6 +28,8 @@ pub(crate) enum Role {
     Exchange,
     /// The outermost function of a worker process.
     ProcessWorker,
+    /// Waits for somebody to ask for something.
+    Serve,
     /// Starts child programs and waits for them.
     Subprocess,
     /// Runs the event loop.
@@ -61,6 +63,7 @@ impl Role {
             ("multiprocessing/synchronize.py", _) => Self::Plain,
             ("concurrent/futures/process.py", _) => Self::Exchange,
             (module, _) if module.starts_with("multiprocessing/") => Self::Exchange,
+            ("socketserver.py", "serve_forever") => Self::Serve,
             ("subprocess.py", _) => Self::Subprocess,
             ("selectors.py", "select") => Self::Select,
             ("asyncio/base_events.py", "_run_once") => Self::LoopTurn,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use tercet_model::Wait;
 
-use crate::blocked::{Blocked, classify};
+use crate::blocked::{ACCEPT, Blocked, classify};
 use crate::digest::Digest;
 use crate::memory::Memory;
 use crate::proc_fs::{Counters, Position, Stat, ThreadFiles};
@@ -187,8 +187,9 @@ pub(crate) fn kind_of_wait(blocked: &Blocked, gil: Option<(GilState, bool)>, dig
 }
 
 /// Whether a wait has no part in what makes the program slow.
-pub(crate) fn is_idle(kind: Wait, digest: &Digest, is_python: bool) -> bool {
+pub(crate) fn is_idle(kind: Wait, blocked: &Blocked, digest: &Digest, is_python: bool) -> bool {
     match kind {
+        Wait::Network if digest.is_serving || blocked.target == ACCEPT => true,
         Wait::Lock | Wait::ProcessLock => digest.is_awaiting || digest.is_exchanging || !is_python,
         Wait::Pipe | Wait::Child | Wait::Network | Wait::LoopIdle => digest.is_exchanging || !is_python,
         Wait::Sleep | Wait::Disk | Wait::Other => !is_python,
