@@ -49,11 +49,11 @@ def median(values):
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
-def quartiles(values):
-    """Return the medians of the lower and of the upper half."""
+def interval(values):
+    """Return the interval that has the true median with 95 %, by ranks; with few values the lowest and the highest."""
     ordered = sorted(values)
-    half = (len(ordered) + 1) // 2
-    return median(ordered[:half]), median(ordered[-half:])
+    aside = max(int(len(ordered) / 2 - 0.98 * len(ordered) ** 0.5), 0)
+    return ordered[aside], ordered[-1 - aside]
 
 
 def _conditions(name):
