@@ -147,4 +147,4 @@ def test_what_is_waited_for_is_named(watch, world, write) -> None:
         "asks.py",
         f"import socket\nline = socket.create_connection(('127.0.0.1', {place}))\nfor _ in range(20): line.recv(1)\n",
     )
-    assert watch(program).report["lines"][0]["target"].startswith("tcp")
+    assert watch(program).report["lines"][0]["target"] == "socket"

@@ -22,7 +22,7 @@ ALONE = {
     "tcp": ({"network"}, "tcp"),
     "tcp_timeout": ({"network"}, "tcp_timeout"),
     "udp": ({"network"}, "udp"),
-    "unix": ({"pipe"}, "unix"),
+    "unix": ({"network"}, "unix"),
     "pipe": ({"pipe"}, "pipe"),
     "lock": ({"lock"}, "lock"),
     "lock_timeout": ({"lock"}, "lock_timeout"),

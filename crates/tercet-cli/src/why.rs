@@ -133,9 +133,9 @@ fn attached(why: &Why, pid: u32) -> Result<Seen, Error> {
 /// Whether what could not be read of a launched program is the last word. A program may be over before
 /// its interpreter is up, and then there is too little to say, but nothing is wrong.
 fn is_settled(why: &Why, sampler: &Sampler) -> bool {
-    const STARTED_S: f64 = 1.0;
     let is_no_python = matches!(sampler.trouble(), Some(tercet_sampler::Error::NotPython { .. }));
-    !is_no_python || (why.is_command && sampler.elapsed().as_secs_f64() > STARTED_S)
+    let is_meant_to_be = !why.is_command || why.words[0].to_string_lossy().contains("python");
+    !(is_no_python && is_meant_to_be)
 }
 
 /// Why nothing at all could be seen of the program.

@@ -264,7 +264,7 @@ pub struct Line {
     pub in_loop: bool,
     /// Separate waits seen here.
     pub count: u64,
-    /// What is waited for, as the kernel names it (`tcp`, a path...); empty when not known.
+    /// What is waited for, (`socket`, `pipe`, a path...); empty when not known.
     pub target: String,
 }
 

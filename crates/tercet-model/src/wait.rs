@@ -23,11 +23,11 @@ pub enum Wait {
     Lock,
     /// Waiting for a lock shared between processes.
     ProcessLock,
-    /// Waiting for a socket.
+    /// Waiting for a socket, also a local one.
     Network,
     /// Waiting for a disk or a file.
     Disk,
-    /// Waiting for a pipe, or for another process through a local socket.
+    /// Waiting for a pipe, or for another process of the same pool.
     Pipe,
     /// Waiting for a child process to end.
     Child,

@@ -45,6 +45,30 @@ pub(crate) struct Digest {
     pub(crate) has_loop: bool,
     /// The frame of the callback that the event loop has called.
     pub(crate) callback: Option<u64>,
+    pub(crate) outermost: Outermost,
+}
+
+/// What the outermost frame of a stack is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Outermost {
+    /// There is no frame.
+    #[default]
+    Nothing,
+    /// The body of a module, or what runs one.
+    Module,
+    /// A function that was not called from Python.
+    Function,
+}
+
+impl Outermost {
+    fn of(stack: &[Place]) -> Self {
+        match stack.last() {
+            None => Self::Nothing,
+            Some(place) if &*place.code.function == "<module>" || place.code.file.contains("runpy") => Self::Module,
+            Some(place) if place.code.role == Role::Import => Self::Module,
+            Some(_) => Self::Function,
+        }
+    }
 }
 
 impl Digest {
@@ -72,6 +96,7 @@ impl Digest {
             is_worker_process: has(Role::ProcessWorker),
             has_loop: has(Role::LoopRun) || has(Role::LoopTurn),
             callback,
+            outermost: Outermost::of(stack),
         }
     }
 }

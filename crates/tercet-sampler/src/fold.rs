@@ -34,6 +34,8 @@ pub(crate) struct Tick<'a> {
     /// Whether the main interpreter has been set up, and is on its way out.
     pub(crate) has_started: bool,
     pub(crate) is_finalizing: bool,
+    /// Whether the main module has ended and only what is registered for the way out runs.
+    pub(crate) is_leaving: bool,
     /// The main thread of the program.
     pub(crate) main: Option<(u32, u32)>,
 }
@@ -200,12 +202,14 @@ impl Fold {
 
     fn phase(&self, tick: &Tick<'_>, active: &[&Look<'_>]) -> Phase {
         let main = tick.looks.iter().find(|look| Some((look.pid, look.tid)) == tick.main);
-        let is_bare = main.is_none_or(|look| look.sight.digest.line.is_none());
+        let is_bare = tick.is_leaving || main.is_none_or(|look| look.sight.digest.line.is_none());
         if !tick.has_started || (is_bare && !self.has_body) {
             return Phase::Imports;
         }
         let works = |look: &&&Look<'_>| {
-            look.sight.is_python && look.sight.digest.line.is_some() && !look.sight.digest.is_exiting
+            let is_leaving = tick.is_leaving && Some((look.pid, look.tid)) == tick.main;
+            let has_frames = look.sight.is_python && look.sight.digest.line.is_some();
+            has_frames && !look.sight.digest.is_exiting && !is_leaving
         };
         if tick.is_finalizing || (is_bare && active.iter().filter(works).count() == 0) {
             return Phase::Exit;

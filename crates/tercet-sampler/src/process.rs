@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tercet_model::Wait;
 
 use crate::code::CodeCache;
-use crate::digest::Digest;
+use crate::digest::{Digest, Outermost};
 use crate::error::{Error, Result};
 use crate::layout::Version;
 use crate::memory::Memory;
@@ -48,6 +48,8 @@ pub(crate) struct Process {
     first_switches: Option<u64>,
     /// Whether threads could not be opened for want of file descriptors.
     pub(crate) is_crowded: bool,
+    /// Whether the main thread was seen to run a module from its outermost frame.
+    has_run_module: bool,
     /// Whether the interpreter was seen at work.
     has_run: bool,
     arguments: Vec<String>,
@@ -81,6 +83,8 @@ pub(crate) struct ProcessSight {
     /// Whether the interpreter has been set up.
     pub(crate) has_started: bool,
     pub(crate) is_finalizing: bool,
+    /// Whether the main module has ended and functions registered with `atexit` run.
+    pub(crate) is_leaving: bool,
 }
 
 /// How often threads that the interpreter does not know are looked for.
@@ -105,6 +109,7 @@ impl Process {
             trouble: None,
             first_switches: None,
             is_crowded: false,
+            has_run_module: false,
             has_run: false,
             arguments: Vec::new(),
             executable: None,
@@ -160,7 +165,7 @@ impl Process {
         if self.python.is_some() && executable == self.executable {
             return;
         }
-        if executable.is_none() && self.executable.is_some() {
+        if executable.is_none() && (self.executable.is_some() || self.version.is_some()) {
             return;
         }
         self.executable = executable;
@@ -250,6 +255,11 @@ impl Process {
                 Err(_) => self.bury(tid),
             }
         }
+        if let Some((_, main)) = sight.threads.iter().find(|(tid, _)| *tid == self.pid) {
+            self.has_run_module |= main.digest.outermost == Outermost::Module;
+            sight.is_leaving = self.has_run_module && main.digest.outermost == Outermost::Function;
+        }
+        sight.is_leaving = sight.is_leaving && !self.has_greenlets();
         if let Some(main) = interpreters.last() {
             let first = *self.first_switches.get_or_insert(main.gil.switches);
             self.gil_switches = main.gil.switches.saturating_sub(first);
@@ -267,6 +277,11 @@ impl Process {
         self.codes = CodeCache::default();
         self.has_run = false;
         self.next_search = now;
+    }
+
+    /// Whether `greenlet` is loaded, whose stacks begin anywhere.
+    fn has_greenlets(&self) -> bool {
+        std::fs::read_to_string(format!("/proc/{}/maps", self.pid)).is_ok_and(|maps| maps.contains("greenlet"))
     }
 
     fn bury(&mut self, tid: u32) {

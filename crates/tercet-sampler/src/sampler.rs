@@ -340,6 +340,7 @@ fn tick<'s>(
             tick.main = Some((*pid, *pid));
             tick.has_started = sight.has_started;
             tick.is_finalizing = sight.is_finalizing;
+            tick.is_leaving = sight.is_leaving;
         }
         tick.holders.extend(sight.gil_holder.map(|tid| (*pid, tid)));
         tick.looks.extend(sight.threads.iter().map(|(tid, sight)| Look { pid: *pid, tid: *tid, part, sight }));
