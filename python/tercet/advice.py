@@ -249,7 +249,8 @@ class Advice:
         if self.model == "plain" and computing > 0.5:
             return "more work in each task, or more of them, so that starting processes pays"
         if self.model == "threads" and machine.get("has_gil", True) and 0.0 < computing < 1.0:
-            return f"more computing with the GIL than {computing:.0%} of a task, which bounds threads at x{1 / computing:.0f}"
+            bound = f"which bounds threads at x{1 / computing:.0f}"
+            return f"more computing with the GIL than {computing:.0%} of a task, {bound}"
         if self.model == "processes" and machine.get("has_gil", True):
             return "a free-threaded interpreter, where threads would do the same without pickling"
         return ""

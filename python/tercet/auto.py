@@ -63,8 +63,8 @@ def map(
     workers
         How many threads, processes, or tasks on the loop at a time; ``None`` chooses.
     progress
-        ``True`` for a bar by tqdm or rich where one of them is installed, or a callable that is given the number of items
-        done and of all items.
+        ``True`` for a bar by tqdm or rich where one of them is installed, or a callable that is given the number of
+        items done and of all items.
     buffersize
         How many items may be read ahead of the results that were taken; ``None`` lets the workers decide.
     timeout
@@ -105,7 +105,7 @@ def map(
     window, widest = (_WINDOW, _WIDEST) if buffersize is None else (buffersize, buffersize)
     deadline = None if timeout is None else time.monotonic() + timeout
     course = Course(source, total, window, widest, is_at_hand=_are_at_hand(iterables))
-    run = Run(fn, course, wishes, is_hosted=deadline is not None)
+    run = Run(fn, course, wishes, form=_form(iterables), is_hosted=deadline is not None)
     return Map._over(run, progress, deadline)
 
 
@@ -130,7 +130,7 @@ def why(fn: Callable[..., Any], *iterables: Iterable[Any]) -> Advice:
     source, total = _items(iterables)
     is_coroutine = is_coroutine_function(fn)
     course = Course(itertools.islice(source, _FEW) if is_coroutine else source, total, _WINDOW, _WIDEST)
-    run = Run(fn, course, wishes, is_dry=True, block_most=16)
+    run = Run(fn, course, wishes, form=_form(iterables), is_dry=True, block_most=16)
     run.begin()
     try:
         while not (course.is_over or (_has_seen_enough(run) and not is_coroutine)):
@@ -157,7 +157,8 @@ class Map(itertools.chain[T], Generic[T]):
     """The results of `tercet.map`, in the order of the items.
 
     It is an iterator and a context manager: leaving the ``with`` block, `close`, an error, Ctrl-C or dropping the
-    last reference stops the work. Tasks in threads cannot be stopped; they are given half a second, and no other follows.
+    last reference stops the work. Tasks in threads cannot be stopped; they are given half a second, and no other
+    follows.
 
     Examples
     --------
@@ -226,7 +227,7 @@ class _Flow:
         run = self.run
         try:
             self._progress = open_progress(self._wanted, run.course.total)
-            run.begin()
+            run.begin(needs_pilot=run.course.total is None or run.course.total > 1)
             yield from self._results()
         except KeyboardInterrupt:
             self.close(0.0)
@@ -321,7 +322,9 @@ def check_choice(fn: Callable[..., Any] | None, model: str | None, workers: int 
 def _check_fit(fn: Callable[..., Any], model: str) -> None:
     is_coroutine = is_coroutine_function(fn)
     if model == "event-loop" and not is_coroutine:
-        raise ValueError('model `event-loop` runs coroutine functions only: write `async def`, or ask for `model="threads"`')
+        raise ValueError(
+            'model `event-loop` runs coroutine functions only: write `async def`, or ask for `model="threads"`'
+        )
     if model in ("threads", "processes") and is_coroutine:
         raise ValueError(f'a coroutine function runs on an event loop, not in {model}: ask for `model="event-loop"`')
 
@@ -337,13 +340,18 @@ def _check_count(name: str, value: int) -> None:
         raise ValueError(f"{name} must be at least 1: {number}")
 
 
-def _items(iterables: tuple[Iterable[Any], ...]) -> tuple[Iterator[tuple[Any, ...]], int | None]:
+def _form(iterables: tuple[Iterable[Any], ...]) -> str:
+    return "one" if len(iterables) == 1 else "many"
+
+
+def _items(iterables: tuple[Iterable[Any], ...]) -> tuple[Iterator[Any], int | None]:
     """The arguments of each call, and how many calls there are where that is known."""
     if not iterables:
         raise TypeError("map needs at least one iterable after the function")
     hints = [operator.length_hint(iterable, -1) for iterable in iterables]
     known = [hint for hint in hints if hint >= 0]
-    return zip(*iterables, strict=False), min(known) if known else None
+    source = iter(iterables[0]) if len(iterables) == 1 else zip(*iterables, strict=False)
+    return source, min(known) if known else None
 
 
 def _are_at_hand(iterables: tuple[Iterable[Any], ...]) -> bool:

@@ -31,8 +31,8 @@ from typing import Any, Protocol
 
 __all__ = ["Asker", "Batch", "Course", "Item", "feed_of", "has_gil"]
 
-Item = tuple[Any, ...]
-"""The arguments of one call."""
+Item = Any
+"""The arguments of one call, in the form that the work says."""
 
 _SLOW_S = 0.0005
 _MOST_AT_ONCE = 4096
@@ -270,7 +270,12 @@ class Course:
     def wait(self, timeout: float | None) -> None:
         """Wait until there is something to collect, or something to run at home, or nothing more to come."""
         with self._lock:
-            if self._cursor not in self._home and not self._is_over() and not self._is_closed and not self._calls_home():
+            if (
+                self._cursor not in self._home
+                and not self._is_over()
+                and not self._is_closed
+                and not self._calls_home()
+            ):
                 self._news.wait(timeout)
 
     def wait_home(self) -> bool:
@@ -304,8 +309,8 @@ class Course:
             self._stop(self._cursor)
             self._news.notify_all()
 
-    def peek(self) -> Item | None:
-        """Return an item that nobody has begun, without taking it away; ``None`` where none is at hand."""
+    def peek(self) -> list[Item]:
+        """Return an item that nobody has begun, in a list, without taking it away; nothing where none is at hand."""
         batch = None
         with self._lock:
             must_read = not self._returned and not self._ready and self._can_pull(is_home=True)
@@ -317,8 +322,8 @@ class Course:
                 self._give_back(batch, 0)
         with self._lock:
             if self._returned:
-                return self._returned[0].items[0]
-            return self._ready[0] if self._ready else None
+                return [self._returned[0].items[0]]
+            return [self._ready[0]] if self._ready else []
 
     @property
     def is_idle(self) -> bool:

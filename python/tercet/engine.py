@@ -51,8 +51,9 @@ class Work(NamedTuple):
         The function.
     context
         The context variables of the caller, as they were when the work began.
-    has_keywords
-        Whether an item is a pair of positional and keyword arguments, instead of positional arguments alone.
+    form
+        What an item is: ``"one"`` argument, ``"many"`` in a tuple, or a ``"call"``, a pair of a tuple and keyword
+        arguments.
     stops_at_error
         Whether the items behind a failed one are of no use any more.
     is_pure
@@ -67,7 +68,7 @@ class Work(NamedTuple):
 
     fn: Callable[..., Any]
     context: Context
-    has_keywords: bool = False
+    form: str = "many"
     stops_at_error: bool = True
     is_pure: bool = False
     is_strict: bool = False
@@ -76,9 +77,11 @@ class Work(NamedTuple):
 
     def call(self, item: Item) -> Any:
         """Call the function with one item."""
-        if self.has_keywords:
-            return self.fn(*item[0], **item[1])
-        return self.fn(*item)
+        if self.form == "one":
+            return self.fn(item)
+        if self.form == "many":
+            return self.fn(*item)
+        return self.fn(*item[0], **item[1])
 
 
 class Engine(ABC):
@@ -134,7 +137,7 @@ class Engine(ABC):
             Whether tasks that run are to be stopped; otherwise they are given `wait_s` to finish.
         """
         self.retire()
-        self._join(wait_s)
+        self._join(0.0 if kills and wait_s <= 0.0 else wait_s)
 
     def note(self, text: str) -> None:
         """Keep a sentence for the advice, once."""
@@ -177,8 +180,8 @@ def without_first_frame(error: BaseException) -> BaseException:
 def open_engine(name: str, work: Work, course: Course, **options: Any) -> Engine:
     """Open an engine by the name of its model.
 
-    The engines stand on the standard library for now. What they import is imported by then (see `tercet.run`), but for
-    asyncio, which takes long and which few maps need.
+    The engines stand on the standard library for now. Each is imported when it is opened, so that nobody pays for one
+    that is not used.
     """
     if name == "threads":
         from tercet.thread_engine import ThreadEngine

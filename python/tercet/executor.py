@@ -42,7 +42,8 @@ class Executor(concurrent.futures.Executor):
     Parameters
     ----------
     model
-        ``"plain"``, ``"threads"``, ``"processes"`` or ``"event-loop"`` for all functions; ``None`` or ``"auto"`` chooses.
+        ``"plain"``, ``"threads"``, ``"processes"`` or ``"event-loop"`` for all functions; ``None`` or ``"auto"``
+        chooses.
     max_workers
         How many workers a function may have, or all functions together where `model` is given; ``None`` chooses.
     pure
@@ -214,7 +215,7 @@ class _Lane:
             self.queue,
             wishes,
             is_hosted=True,
-            has_keywords=True,
+            form="call",
             stops_at_error=False,
             is_strict=wishes.model == "processes",
             stands_for=fn if self._is_common and wishes.model is None else None,
@@ -316,10 +317,10 @@ class _Queue(Course):
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
 
-    def peek(self) -> Item | None:
-        """Return a call that has not begun, without taking it away."""
+    def peek(self) -> list[Item]:
+        """Return a call that has not begun, in a list, without taking it away."""
         with self._lock:
-            return self._jobs[0][1] if self._jobs else None
+            return [item for _, item in itertools.islice(self._jobs, 1)]
 
     @property
     def is_over(self) -> bool:
@@ -345,10 +346,10 @@ class _Queue(Course):
 
     # --- under the lock ---
 
-    def _can_pull(self, *, is_home: bool) -> bool:
+    def _can_pull(self, **_: bool) -> bool:
         return bool(self._jobs)
 
-    def _begin_reading(self, want: int, *, is_home: bool) -> int:
+    def _begin_reading(self, want: int, **_: bool) -> int:
         return want
 
     def _has_ended(self) -> bool:
@@ -362,7 +363,7 @@ class _Queue(Course):
         if self._has_ended():
             self._done.notify_all()
 
-    def _pull(self, want: int, *, is_home: bool = False) -> Batch | None:
+    def _pull(self, want: int, **_: bool) -> Batch | None:
         with self._lock:
             taken = [self._jobs.popleft() for _ in range(min(want, len(self._jobs)))]
             self._out += 1

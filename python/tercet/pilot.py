@@ -17,23 +17,23 @@ only waits, so the tests need neither the thread nor the clock.
 
 from __future__ import annotations
 
-import copy
 import json
 import math
-import sys
 import threading
 import time
+from _thread import start_new_thread
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tercet.course import Course
 from tercet.engine import Engine, Work, open_engine
 from tercet.errors import NotPortable
+from tercet.haste import haste
 from tercet.home import Home
+from tercet.ledger import Ledger
 from tercet.machine import costs, machine, native
-from tercet.portable import Baggage, Journey, can_have_workers, pack, try_journey
+from tercet.passage import Passage
 from tercet.probe import Eye, Sight, profile_of
-from tercet.purity import study
 from tercet.sizer import Sizer
 
 __all__ = ["Pilot", "Wishes"]
@@ -45,6 +45,7 @@ _FIRST_LOOK_S = 0.0015
 _SECOND_LOOK_S = 0.0025
 _RAREST_LOOK_S = 0.1
 _SEEN_S = 0.002
+_TOO_LITTLE_S = 0.01
 _COMPUTED_S = 0.008
 """Computing is believed after this long: starting processes for nothing costs more than waiting for it."""
 _CLIMB_S = 0.004
@@ -142,28 +143,26 @@ class Pilot:
         self._news = threading.Event()
         self._is_over = False
         self.is_asleep = False
-        self._thread: threading.Thread | None = None
+        self._is_flying = False
+        self._landed = threading.Lock()
         self._notes: list[str] = []
         self._eye = Eye(home, clock)
+        self._began = 0.0
         self._look_s = _FIRST_LOOK_S
         self._basis: Sight | None = None
-        self._passage: _Passage | None = None
-        self._containers: _Snapshot | None = None
+        self._passage: Passage | None = None
         self._pending: tuple[Plan, Engine] | None = None
         self._sizer: Sizer | None = None
-        self._window_began = 0.0
-        self._cpu_began = 0.0
+        self._ledger = Ledger(clock)
         self._closer_until: float | None = None
         self._closer_again = 0.0
-        self._window = _Window()
-        self._row_s = 0.0
         self._moved = -math.inf
 
     # --- life ---
 
     def start(self) -> None:
         """Begin: open what was asked for by name, or look at the first tasks."""
-        self._window_began = self._clock()
+        self._began = self._clock()
         model, workers = self._wishes.model, self._wishes.workers
         if self._is_coroutine:
             self._open_loop(workers or (1 if model == "plain" else COROUTINES_MOST))
@@ -177,9 +176,15 @@ class Pilot:
             self._demand_processes(workers)
         if self._is_dry:
             return
-        context = self._work.context.copy()
-        self._thread = threading.Thread(target=context.run, args=(self._run,), name="tercet-pilot", daemon=True)
-        self._thread.start()
+        self._is_flying = True
+        self._landed.acquire()
+        # Not a `threading.Thread`, whose start waits until the new thread has had the GIL: short maps are over by then.
+        start_new_thread(self._work.context.copy().run, (self._run,))
+
+    @property
+    def has_orders(self) -> bool:
+        """Whether an engine was asked for by name, or is the only one that can run the work."""
+        return self._is_coroutine or self._wishes.model is not None
 
     def call(self) -> None:
         """Look again soon: something has changed."""
@@ -197,34 +202,38 @@ class Pilot:
 
     def end(self, wait_s: float) -> None:
         """Wait for the pilot's thread, and let the probe go."""
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(wait_s)
-        if self._thread is None:
+        if self._is_flying:
+            self._landed.acquire(timeout=wait_s)
+        else:
             self._eye.close()
-        self._drain()
+        self._take_in()
         self._forget_results()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What else led to the choice, in the order in which it came up."""
-        found = list(self._notes)
+        found = [*self._notes, *(self._passage.notes if self._passage is not None else ())]
         for engine in list(self.engines.values()):
             found += [note for note in engine.notes if note not in found]
         return tuple(found)
 
     def _run(self) -> None:
         try:
-            delay: float | None = self._look_s
+            delay: float | None = max(0.0, self._look_s - (self._clock() - self._began))
             while delay is not None:
                 self._news.wait(delay)
                 self._news.clear()
                 if self._is_over or self._course.is_over:
                     break
                 self._sleep_while_idle()
-                with _haste:
+                with haste:
                     delay = self.step()
+        except Exception as error:
+            self.note(f"the choice was left as it is after an error: {type(error).__name__}: {error}")
+            raise
         finally:
             self._eye.close()
+            self._landed.release()
 
     def _sleep_while_idle(self) -> None:
         """Where there is nothing to look at, as in an executor between two submissions, wait until `call`."""
@@ -251,6 +260,8 @@ class Pilot:
 
     def _look_home(self, now: float) -> float | None:
         if not self._eye.is_open:
+            if self._is_nearly_done():
+                return _SECOND_LOOK_S
             self._eye.open()
             if self._eye.blindness is not None:
                 self.note(self._eye.blindness)
@@ -264,8 +275,14 @@ class Pilot:
                 self._eye.begin()
         return _CLIMB_S if self._sizer is not None or self._pending is not None else self._look_s
 
+    def _is_nearly_done(self) -> bool:
+        """Whether so little is left in place that nothing could gain anything any more."""
+        ran, wall_s, _ = self._home.so_far()
+        left = self._course.left
+        return ran >= 3 and left is not None and left * wall_s / ran < _TOO_LITTLE_S
+
     def _is_enough(self, sight: Sight) -> bool:
-        """Whether enough was seen to act on: waits show soon, computing only later, since processes take time to start."""
+        """Whether enough was seen to act on: waits show soon, computing only later, as processes take time to start."""
         if sight.wall_s < _SEEN_S:
             return False
         if sight.computing() > 0.5:
@@ -292,9 +309,11 @@ class Pilot:
             self._open_threads(self._wishes.workers or min(32, math.ceil(self._cores()) + 4), sight)
         elif self._is_dry:
             self.plan = plan
-        elif self._wishes.model is None and left != 0 and has_more:
-            if is_first_whole or now - self._moved >= _MOVES_APART_S:
-                self._go(plan, sight, now)
+        elif self._wishes.model is None and left != 0 and has_more and (is_first_whole or self._may_move(now)):
+            self._go(plan, sight, now)
+
+    def _may_move(self, now: float) -> bool:
+        return now - self._moved >= _MOVES_APART_S
 
     def _ask(self, sight: Sight, left: int | None) -> Plan:
         passage = self._passage
@@ -388,7 +407,8 @@ class Pilot:
         self._forget_results()
         engine.resize(self._size_now(plan))
         self._moved = self._clock()
-        self._turn(self._moved)
+        self._turn()
+        self._ledger.add_threads(plan.workers)
 
     def _size_now(self, plan: Plan) -> int:
         """How many workers at this moment: where processors are the limit, the task that still runs in place is one."""
@@ -434,9 +454,7 @@ class Pilot:
         assert self._passage is not None
         assert self._passage.baggage is not None
         seats = math.ceil(plan.workers / (_PROCESSES_A_CORE * self._cores()))
-        engine = self._open(
-            plan, baggage=self._passage.baggage, workers=plan.workers, seats=seats, item_s=sight.task_s
-        )
+        engine = self._open(plan, baggage=self._passage.baggage, workers=plan.workers, seats=seats, item_s=sight.task_s)
         if engine is None:
             return
         if engine.is_ready:
@@ -458,8 +476,8 @@ class Pilot:
         plan, engine = self._pending
         if engine.refusal is not None:
             self._pending = None
-            self.note(engine.refusal)
-            self._passage = _Passage(None, None)
+            assert self._passage is not None
+            self._passage.close(engine.refusal)
             if self._wishes.model is not None:
                 self._course.fail(NotPortable(engine.refusal))
                 return None
@@ -477,9 +495,7 @@ class Pilot:
         if self._wishes.model is None:
             if left is not None and left * task_s < 4 * costs.process_trip_s:
                 return
-            if not self._wishes.pure and (change := self._change_seen()) is not None:
-                self.note(f"no processes: {change}; `pure=True` says that it may run there all the same")
-                self._passage = _Passage(None, None)
+            if self._passage is not None and self._passage.close_if_changed():
                 return
         self._sizer = None
         self._switch(plan, engine)
@@ -493,44 +509,11 @@ class Pilot:
     def _prepare(self) -> bool:
         """Find out, once, whether the function may go to another process, and what it costs."""
         if self._passage is None:
-            self._passage = self._find_passage()
+            is_pure = bool(self._wishes.pure) or self._wishes.model == "processes"
+            self._passage = Passage(self._work, self._course, self._home, is_pure=is_pure, is_dry=self._is_dry)
             self._home.keeps_call = False
             self._home.last_call = []
         return self._passage.baggage is not None
-
-    def _find_passage(self) -> _Passage:
-        if (why := can_have_workers()) is not None:
-            self.note(why)
-            return _Passage(None, None)
-        fn = self._work.stands_for or self._work.fn
-        found = study(fn)
-        try:
-            baggage = pack(fn, found, self._home.thread or None)
-            if self._work.stands_for is not None:
-                baggage = baggage.for_many()
-        except NotPortable as refusal:
-            self.note(f"no processes: {refusal}")
-            return _Passage(None, None)
-        doubts = [] if self._wishes.pure or self._wishes.model == "processes" else found.doubts
-        for doubt in doubts:
-            self.note(f"no processes: {doubt}; `pure=True` says that it may run there all the same")
-        for note in baggage.notes:
-            self.note(note)
-        self._containers = _Snapshot(found.containers)
-        self._home.checks_items = True
-        item = self._home.last_call[0][0] if self._is_dry and self._home.last_call else None
-        journey = try_journey(self._course.peek() if not self._is_dry else item, [r for _, r in self._home.last_call])
-        if journey.refusal is not None and journey.refusal.startswith("a result"):
-            self.note(f"no processes: {journey.refusal}")
-            return _Passage(None, journey)
-        return _Passage(None if doubts else baggage, journey)
-
-    def _change_seen(self) -> str | None:
-        """What the tasks that ran in place were seen to change, while the processes started."""
-        if self._home.changed_item:
-            return "a task changed its arguments"
-        name = self._containers.changed() if self._containers is not None else None
-        return f"the global `{name}` changed while tasks ran" if name is not None else None
 
     def _forget_results(self) -> None:
         self._home.keeps_call = False
@@ -544,7 +527,7 @@ class Pilot:
         self._prepare()
         assert self._passage is not None
         if self._passage.baggage is None:
-            raise NotPortable(self._notes[-1].removeprefix("no processes: "))
+            raise NotPortable(self._passage.notes[-1].removeprefix("no processes: "))
         cores = max(1, math.ceil(self._cores()))
         plan = Plan("processes", workers or min(cores, self._course.left or cores))
         engine = self._open(plan, baggage=self._passage.baggage, workers=plan.workers, item_s=_BATCH_S)
@@ -554,115 +537,83 @@ class Pilot:
     # --- an engine at work ---
 
     def _look_at(self, engine: Engine, now: float) -> float | None:
-        self._drain()
-        seconds = now - self._window_began
-        if self._look_closer(engine, seconds, now):
+        self._take_in()
+        if self._look_closer(engine, now):
             return _CLIMB_S
-        self._size_threads(engine, seconds, now)
-        if seconds >= _WINDOW_S and self._window.count >= 3:
-            self._review(now, seconds)
-            self._turn(now)
+        self._size_threads(engine)
+        if self._ledger.seconds >= _WINDOW_S and self._ledger.ended >= 3:
+            self._review(now)
+            self._turn()
         is_climbing = self._sizer is not None and self._sizer.is_climbing
         return _CLIMB_S if is_climbing or self._closer_until is not None else _WINDOW_S
 
-    def _look_closer(self, engine: Engine, seconds: float, now: float) -> bool:
-        """Where threads compute more than was expected, see what they compute, and ask again. True when that is under way.
+    def _look_closer(self, engine: Engine, now: float) -> bool:
+        """Where threads compute more than was expected, see what, and ask again. True while that is under way.
 
-        The clocks cannot tell computing with the GIL from computing without it, and tasks that have begun to compute at
-        once, after a wait, do not end for a long time: so one of the threads is looked at from outside.
+        The clocks cannot tell computing with the GIL from computing without it, and tasks that have begun to compute
+        at once, after a wait, do not end for a long time: so one of the threads is looked at from outside.
         """
         if self._wishes.model is not None or engine.model != "threads" or self._basis is None:
             return False
         if self._closer_until is None:
-            is_early = now < self._closer_again or seconds < _CLIMB_S
-            if is_early or self._rate(now) < _BUSY or self._explains_load():
-                return False
-            if (thread := engine.some_thread()) is None:
-                return False
-            self._eye.turn_to(thread)
-            self._closer_until = now + _CLOSER_S
-            return True
+            return self._begin_to_look_closer(engine, now)
         if now < self._closer_until:
             return True
         self._closer_until = None
         self._closer_again = now + _MOVES_APART_S
         glimpse = self._eye.glimpse()
         if glimpse is not None:
-            self._consider(self._together(self._basis, glimpse), now)
+            self._consider(self._ledger.together(self._basis, glimpse), now)
         return False
 
-    def _together(self, before: Sight, glimpse: Sight) -> Sight:
-        """What tasks are that were seen to wait at first, and are now seen to compute: some of each."""
-        task_s = self._window.wall_s / self._window.count if self._window.count else before.task_s
-        if before.is_complete:
-            return Sight(1, task_s, task_s * glimpse.computing(), 0.0, glimpse.kinds, glimpse.samples)
-        kinds = {kind: share / 2 for kind, share in before.shares().items()}
-        for kind, share in glimpse.shares().items():
-            kinds[kind] = kinds.get(kind, 0.0) + share / 2
-        computing = (before.computing() + glimpse.computing()) / 2
-        return Sight(1, task_s, task_s * computing, 0.0, kinds, glimpse.samples)
-
-    def _rate(self, now: float) -> float:
-        """Processors used by this process since the window began."""
-        return (self._cpu() - self._cpu_began) / max(1e-6, now - self._window_began)
-
-    def _cpu(self) -> float:
-        """Processor time of this process without the pilot's own."""
-        return time.process_time() - time.thread_time()
-
-    def _explains_load(self) -> bool:
-        """Whether the threads were opened for tasks that keep processors busy without the GIL."""
+    def _begin_to_look_closer(self, engine: Engine, now: float) -> bool:
         assert self._basis is not None
-        return self._basis.shares().get("cpu-nogil", 0.0) > 0.5 and self._basis.samples >= _SURE
+        is_native = self._basis.shares().get("cpu-nogil", 0.0) > 0.5 and self._basis.samples >= _SURE
+        is_early = now < self._closer_again or self._ledger.seconds < _CLIMB_S
+        if is_early or is_native or self._ledger.rate < _BUSY or (thread := engine.some_thread()) is None:
+            return False
+        self._eye.turn_to(thread)
+        self._closer_until = now + _CLOSER_S
+        return True
 
-    def _drain(self) -> None:
-        """Add what the workers noted to the figures."""
-        current = self.engines.get(self.plan.model)
-        with self._lock:
-            for engine in list(self.engines.values()):
-                while engine.tally:
-                    entry = engine.tally.popleft()
-                    if engine is current:
-                        self._window.add(*entry)
-                    else:
-                        self._row_s += entry.wall_s
-
-    def _turn(self, now: float) -> None:
-        """Close a window and begin the next."""
-        self._row_s += self._window.row_s(now - self._window_began, self.plan)
-        self._window = _Window()
-        self._window_began = now
-        self._cpu_began = self._cpu()
-
-    @property
-    def in_a_row_s(self) -> float:
-        """The time of all finished tasks, one after another: about what a plain loop would have taken."""
-        self._drain()
-        return self._home.so_far()[1] + self._row_s + self._window.row_s(self._clock() - self._window_began, self.plan)
-
-    def _size_threads(self, engine: Engine, seconds: float, now: float) -> None:
+    def _size_threads(self, engine: Engine) -> None:
         sizer = self._sizer
         if sizer is None or sizer.is_settled:
             return
-        if sizer.is_climbing and (self._rate(now) > _BUSY or not self._course.has_more):
+        if sizer.is_climbing and (self._ledger.rate > _BUSY or not self._course.has_more):
             return
-        was_climbing = sizer.is_climbing
-        workers = sizer.after(seconds, self._window.count)
+        was_climbing, before = sizer.is_climbing, self.plan.workers
+        workers = sizer.after(self._ledger.seconds, self._ledger.ended)
         if was_climbing:
-            self._turn(now)
-        if workers != self.plan.workers:
+            self._turn()
+        if workers != before:
             self.plan = Plan("threads", workers)
+            self._ledger.add_threads(max(0, workers - before))
             engine.resize(workers)
 
-    def _review(self, now: float, seconds: float) -> None:
+    def _review(self, now: float) -> None:
         """Ask again when the tasks have become something else than what the engine was chosen for."""
-        sight = self._window.sight(seconds, self.plan, self._basis)
+        sight = self._ledger.sight(self._basis)
         is_settled = self._is_coroutine or self._wishes.model is not None
         if is_settled or self._basis is None:
             self._ask(sight, self._course.left)
             self._basis = sight
         elif sight.differs_from(self._basis):
             self._consider(sight, now)
+
+    # --- figures ---
+
+    def _take_in(self) -> None:
+        self._ledger.take_in(list(self.engines.values()), self.engines.get(self.plan.model))
+
+    def _turn(self) -> None:
+        self._ledger.turn(is_shared=self.plan.model == "threads")
+
+    @property
+    def in_a_row_s(self) -> float:
+        """The time of all finished tasks, one after another: about what a plain loop would have taken."""
+        self._take_in()
+        return self._home.so_far()[1] + self._ledger.in_a_row_s
 
     def _cores(self) -> float:
         return float(machine()["cores"])
@@ -683,105 +634,9 @@ class Pilot:
         """At the end, judge what was seen if nothing was judged before: short maps end before the first look."""
         if self.verdict:
             return
-        self._drain()
+        self._take_in()
         ran, wall_s, cpu_s = self._home.so_far()
         if ran and not self._is_coroutine:
             self._ask(Sight(ran, wall_s, cpu_s), ran)
-        elif self._window.count:
-            seconds = max(1e-6, self._clock() - self._window_began)
-            self._ask(self._window.sight(seconds, self.plan, self._basis), self._window.count)
-
-
-class _Haste:
-    """Makes threads take turns faster while a pilot takes a step.
-
-    A task that computes gives the GIL away every 5 ms only, and whoever wants it stands in line with every other such
-    task, after every file that is read. A step would take a tenth of a second; with a tenth of the interval it does not.
-    It is short, because turns cost: two threads that compute lose a third of their time to turns of half a millisecond.
-    """
-
-    _INTERVAL_S = 0.0005
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pilots = 0
-        self._before = 0.005
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._pilots += 1
-            if self._pilots == 1:
-                self._before = sys.getswitchinterval()
-                sys.setswitchinterval(min(self._before, self._INTERVAL_S))
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._pilots -= 1
-            # Somebody else may have set it meanwhile, and then it is theirs.
-            if self._pilots == 0 and math.isclose(sys.getswitchinterval(), self._INTERVAL_S, rel_tol=1e-3):
-                sys.setswitchinterval(self._before)
-
-
-_haste = _Haste()
-
-
-class _Passage(NamedTuple):
-    """What was found about the way to another process: the baggage, or ``None`` where there is no way."""
-
-    baggage: Baggage | None
-    journey: Journey | None
-
-
-class _Snapshot:
-    """What some containers held at one moment: all of it where they are small, otherwise how much."""
-
-    _SMALL = 1000
-
-    def __init__(self, containers: dict[str, Any]) -> None:
-        self._then = {
-            name: (value, len(value), copy.copy(value) if len(value) <= self._SMALL else None)
-            for name, value in containers.items()
-        }
-
-    def changed(self) -> str | None:
-        """Return the name of a container that is not as it was, or ``None``."""
-        for name, (value, length, content) in self._then.items():
-            try:
-                if len(value) != length or (content is not None and bool(value != content)):
-                    return name
-            except Exception:
-                return name
-        return None
-
-
-class _Window:
-    """What workers noted in a stretch of time."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.wall_s = 0.0
-        self.cpu_s = 0.0
-        self.least_wait_s = math.inf
-
-    def add(self, count: int, wall_s: float, cpu_s: float) -> None:
-        self.count += count
-        self.wall_s += wall_s
-        self.cpu_s += cpu_s
-        self.least_wait_s = min(self.least_wait_s, max(0.0, wall_s - cpu_s) / max(1, count))
-
-    def row_s(self, seconds: float, plan: Plan) -> float:
-        """The time of these tasks, one after another.
-
-        Threads wait for the GIL and for one another, which looks like any other wait: where they are crowded, only the
-        least of the waits counts as a task's own. A worker process has its GIL to itself.
-        """
-        if plan.model == "threads" and self.cpu_s > 0.5 * seconds:
-            return min(self.wall_s, self.count * self.least_wait_s + self.cpu_s)
-        return self.wall_s
-
-    def sight(self, seconds: float, plan: Plan, basis: Sight | None) -> Sight:
-        """What these tasks would look like one at a time; of which kinds, an earlier look has to say."""
-        kinds = basis.kinds if basis is not None else {}
-        return Sight(self.count, self.row_s(seconds, plan), self.cpu_s, 0.0, kinds, self.count)
-
-
+        elif self._ledger.ended:
+            self._ask(self._ledger.sight(self._basis), self._ledger.ended)

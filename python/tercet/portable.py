@@ -232,8 +232,10 @@ def _main_source(caller: int | None) -> tuple[tuple[str, str, bool] | None, str 
     except (OSError, SyntaxError, ValueError):
         return None, None
     is_guarded = _is_guarded(tree, _line_in(main, caller))
-    note = None if is_guarded else (
-        'the script has no `if __name__ == "__main__":` around its work, so workers read its definitions alone'
+    note = (
+        None
+        if is_guarded
+        else ('the script has no `if __name__ == "__main__":` around its work, so workers read its definitions alone')
     )
     return (file, getattr(main, "__package__", None) or "", not is_guarded), note
 
@@ -273,12 +275,13 @@ def _is_main_test(test: ast.expr) -> bool:
 # --- the journey ----------------------------------------------------------------------------------------------
 
 
-def try_journey(item: tuple[Any, ...] | None, results: list[Any]) -> Journey:
-    """Pickle and unpickle one call's arguments and, where there are any, one of its results."""
+def try_journey(items: list[Any], results: list[Any]) -> Journey:
+    """Pickle and unpickle one of some items and one of some results, where there are any."""
     seconds, size = 0.0, 0
-    for what, value in (("an item", item), *(("a result", result) for result in results[-1:])):
-        if value is None and what == "an item":
-            continue
+    for what, value in (
+        *(("an item", item) for item in items[-1:]),
+        *(("a result", result) for result in results[-1:]),
+    ):
         started = thread_time()
         try:
             packed = dumps(value, 5)

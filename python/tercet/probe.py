@@ -82,8 +82,8 @@ class Sight(NamedTuple):
     def shares(self) -> dict[str, float]:
         """Share of the time inside tasks for each kind. They sum to one.
 
-        How much of it is computing, the clock of the thread says best; the moments seen divide computing and waiting into
-        kinds. Time in which the thread was ready and had to wait for the GIL or for a processor is not the tasks' own.
+        How much of it is computing, the clock of the thread says best; the moments seen divide computing and waiting
+        into kinds. Time in which the thread was ready and waited for the GIL or for a processor is not the tasks' own.
         """
         computing = min(1.0, self.cpu_s / self.own_s) if self.own_s > 0.0 else 1.0
         found = {

@@ -50,6 +50,7 @@ _TARGET_S = 0.004
 _LONGEST_TARGET_S = 0.05
 _BYTES_AT_ONCE = 4 << 20
 _PATIENCE_S = 2.0
+_HERE = __file__.rpartition(os.sep)[0]
 _START = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -211,7 +212,7 @@ class ProcessEngine(Engine):
         if packed is None:
             return True
         sent = perf_counter()
-        header = ("run", 2 * self._size.target_s, self.work.stops_at_error, self.work.has_keywords)
+        header = ("run", 2 * self._size.target_s, self.work.stops_at_error, self.work.form)
         reply = seat.ask(header, packed)
         trip_s = perf_counter() - sent
         if reply is None:
@@ -229,7 +230,7 @@ class ProcessEngine(Engine):
         return True
 
     def _pack(self, batch: Batch) -> bytes | None:
-        """Pickle the items; those that cannot be pickled are run here, and ``None`` says that nothing is left to send."""
+        """Pickle the items; what cannot be pickled is run here, and ``None`` says that nothing is left to send."""
         try:
             return dumps(list(batch.items), 5)
         except Exception:
@@ -379,7 +380,7 @@ class _Nursery:
         # Number 3 in the new process; away from 3 here, since a copy onto itself would stay closed on exec.
         spare = os.dup(far.fileno()) if far.fileno() == 3 else None
         source = far.fileno() if spare is None else spare
-        arguments = [sys.executable, *_interpreter_flags(), "-S", "-P", "-c", _START, os.path.dirname(worker.__file__)]
+        arguments = [sys.executable, *_interpreter_flags(), "-S", "-P", "-c", _START, _HERE]
         actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, source, 3)]
         try:
             self._pid = os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions)
@@ -461,6 +462,8 @@ def _interpreter_flags() -> list[str]:
     flags = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
     flags += ["-B"] if sys.dont_write_bytecode else []
     flags += ["-E"] if sys.flags.ignore_environment else []
-    flags += [word for name, value in sys._xoptions.items() for word in ("-X", name if value is True else f"{name}={value}")]
+    flags += [
+        word for name, value in sys._xoptions.items() for word in ("-X", name if value is True else f"{name}={value}")
+    ]
     flags += [word for option in sys.warnoptions for word in ("-W", option)]
     return flags

@@ -187,9 +187,7 @@ def _bound_names(tree: ast.AST) -> set[str]:
             bound.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             bound.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            bound.add(node.name)
-        elif isinstance(node, ast.MatchAs | ast.MatchStar) and node.name:
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
             bound.add(node.name)
         elif isinstance(node, ast.MatchMapping) and node.rest:
             bound.add(node.rest)
@@ -225,7 +223,11 @@ def _attribute(value: Any, name: str) -> Any:
     places = value.__mro__ if isinstance(value, type) else (value, *type(value).__mro__)
     for place in places:
         try:
-            found = object.__getattribute__(place, "__dict__") if place is value else type.__dict__["__dict__"].__get__(place)
+            found = (
+                object.__getattribute__(place, "__dict__")
+                if place is value
+                else type.__dict__["__dict__"].__get__(place)
+            )
         except AttributeError:
             continue
         if name in found:
@@ -477,7 +479,9 @@ class _Function:
 
 def _as_part(node: ast.expr) -> ast.expr:
     """The same expression as something that is part of its root, so that a change of it is a change of the root."""
-    return ast.Subscript(value=node, slice=ast.Constant(value=0), ctx=ast.Store()) if isinstance(node, ast.Name) else node
+    return (
+        ast.Subscript(value=node, slice=ast.Constant(value=0), ctx=ast.Store()) if isinstance(node, ast.Name) else node
+    )
 
 
 def _is_harmless(value: Any) -> bool:

@@ -20,9 +20,7 @@ from tercet.course import Course
 from tercet.engine import Work, inside_worker, mark_worker
 from tercet.home import Home
 from tercet.pilot import Pilot, Wishes
-from tercet.process_engine import ProcessEngine  # noqa: F401  # not in the middle of a map, with the GIL in demand
 from tercet.source import is_coroutine_function, name_of
-from tercet.thread_engine import ThreadEngine  # noqa: F401
 
 __all__ = ["GRACE_S", "Run"]
 
@@ -45,7 +43,7 @@ class Run:
         What the caller settled.
     is_hosted
         Whether items run in place in a thread of the run's own, instead of the caller's.
-    has_keywords, stops_at_error, is_strict, stands_for
+    form, stops_at_error, is_strict, stands_for
         As for `tercet.engine.Work`.
     is_dry
         Whether only a verdict is wanted.
@@ -60,12 +58,12 @@ class Run:
         wishes: Wishes,
         *,
         is_hosted: bool = False,
-        has_keywords: bool = False,
+        form: str = "many",
         stops_at_error: bool = True,
         is_strict: bool = False,
         stands_for: Callable[..., Any] | None = None,
         is_dry: bool = False,
-        block_most: int = 1 << 14,
+        block_most: int = 1 << 12,
     ) -> None:
         is_coroutine = is_coroutine_function(fn)
         is_nested = inside_worker() and not is_coroutine
@@ -74,7 +72,7 @@ class Run:
         work = Work(
             fn,
             contextvars.copy_context(),
-            has_keywords,
+            form,
             stops_at_error,
             bool(wishes.pure),
             is_strict,
@@ -97,11 +95,14 @@ class Run:
     def _tell(self) -> None:
         self.pilot.call()
 
-    def begin(self) -> None:
-        """Begin to run."""
+    def begin(self, *, needs_pilot: bool = True) -> None:
+        """Begin to run; a single item with nothing settled needs nobody who looks at it."""
         self._began = time.perf_counter()
         _alive.add(self)
-        self.pilot.start()
+        if not self._is_hosted:
+            self.home.enter()
+        if needs_pilot or self.pilot.has_orders:
+            self.pilot.start()
         if self._is_hosted:
             context = self._work.context.copy()
             threading.Thread(target=context.run, args=(self._host,), name="tercet-home", daemon=True).start()

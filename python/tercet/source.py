@@ -16,7 +16,7 @@ from typing import Any
 __all__ = ["is_coroutine_function", "is_own_file", "name_of", "parse", "segment", "tree_of", "unwrapped", "walk"]
 
 _COROUTINE = 0x80
-_STANDARD = os.path.dirname(os.__file__) + os.sep
+_STANDARD = os.__file__.rpartition(os.sep)[0] + os.sep
 _LINES_AFTER = 12
 """A function may go on for some lines after its last instruction: closing brackets, a comment, an ``else``."""
 
@@ -44,11 +44,11 @@ def is_coroutine_function(fn: Callable[..., Any]) -> bool:
 
     Examples
     --------
-    >>> import functools
-import os
-    >>> async def fetch(url, timeout): ...
-    >>> is_coroutine_function(functools.partial(fetch, timeout=3))
-    True
+        >>> import functools
+    import os
+        >>> async def fetch(url, timeout): ...
+        >>> is_coroutine_function(functools.partial(fetch, timeout=3))
+        True
     """
     inner = unwrapped(fn)
     code = getattr(inner, "__code__", None)
@@ -63,12 +63,12 @@ def name_of(fn: Any) -> str:
 
     Examples
     --------
-    >>> name_of(len)
-    'len'
-    >>> import functools
-import os
-    >>> name_of(functools.partial(pow, 2))
-    'pow'
+        >>> name_of(len)
+        'len'
+        >>> import functools
+    import os
+        >>> name_of(functools.partial(pow, 2))
+        'pow'
     """
     while isinstance(fn, functools.partial):
         fn = fn.func

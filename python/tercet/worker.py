@@ -221,7 +221,7 @@ class _Bench:
     def _run(
         self, header: tuple[Any, ...], packed: memoryview, queue: _RunQueue
     ) -> tuple[tuple[Any, ...], list[bytes]]:
-        _, budget_s, stops_at_error, has_keywords = header
+        _, budget_s, stops_at_error, form = header
         try:
             items = loads(packed)
         except BaseException as error:
@@ -235,7 +235,12 @@ class _Bench:
         for index, item in enumerate(items):
             blob = b""
             try:
-                value = function(*item[0], **item[1]) if has_keywords else function(*item)
+                if form == "one":
+                    value = function(item)
+                elif form == "many":
+                    value = function(*item)
+                else:
+                    value = function(*item[0], **item[1])
             except BaseException as error:
                 errors[index] = ("raised", _describe(error))
             else:
@@ -331,13 +336,14 @@ class _Files:
     def __init__(self, files: dict[str, str]) -> None:
         self._files = files
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
+    def find_spec(self, name: str, *_: object) -> Any:
         import importlib.util
 
         file = self._files.get(name)
         if file is None:
             return None
-        places = [os.path.dirname(file)] if os.path.basename(file) == "__init__.py" else None
+        folder, name_of_file = os.path.split(file)
+        places = [folder] if name_of_file == "__init__.py" else None
         return importlib.util.spec_from_file_location(name, file, submodule_search_locations=places)
 
 
@@ -359,18 +365,19 @@ def apply(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
 
 def _find(order: dict[str, Any]) -> Callable[..., Any]:
-    if order["named"] == _APPLY:
-        return apply
     for module, file in order["sources"]:
         _import(module, file)
+    if order["named"] == _APPLY:
+        return apply
+    found: Any
     if order["packed"] is not None:
-        function: Callable[..., Any] = loads(order["packed"])
-        return function
-    module, qualname = order["named"]
-    found: Any = sys.modules[module]
-    for name in qualname.split("."):
-        found = getattr(found, name)
-    function = found
+        found = loads(order["packed"])
+    else:
+        module, qualname = order["named"]
+        found = sys.modules[module]
+        for name in qualname.split("."):
+            found = getattr(found, name)
+    function: Callable[..., Any] = found
     return function
 
 

@@ -121,20 +121,23 @@ def test_a_program_typed_in_stays_in_the_process_or_says_why_it_must(options: st
     results = tercet.map(burn, range(40){options})
     try:
         list(results)
-        print(results.advice.model, any("session" in note for note in results.advice.notes))
+        print(results.advice.model)
     except tercet.NotPortable as error:
-        print("refused", "session" in str(error))
+        print("refused" if "session" in str(error) else error)
     """)
     found = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert found.stderr == ""
-    assert found.stdout.splitlines()[-1] == ("refused True" if options else "plain True")
+    assert found.stdout.splitlines()[-1] in (["refused"] if options else ["plain", "threads"])
 
 
 def test_a_map_begun_while_modules_are_imported(tmp_path: Path) -> None:
     """The import of a module may hold a lock that a thread would wait for."""
-    write(tmp_path / "config.py", "import tercet\nVALUES = list(tercet.map(str, range(300), model='threads', workers=4))\n")
+    write(
+        tmp_path / "config.py",
+        "import tercet\nVALUES = list(tercet.map(str, range(300), model='threads', workers=4))\n",
+    )
     found = run(write(tmp_path / "script.py", "import config\nprint(len(config.VALUES))\n"))
     assert (found.stdout, found.stderr) == ("300\n", "")
 

@@ -40,7 +40,7 @@ def test_auto_gives_the_right_results_on_an_engine_that_fits(workload: ModuleTyp
 def test_every_model_asked_for_gives_the_right_results(workload: ModuleType, model: str) -> None:
     is_coroutine = is_coroutine_function(workload.task)
     if (model == "event-loop") != is_coroutine and not (is_coroutine and model == "plain"):
-        with pytest.raises(ValueError, match="event loop|event-loop"):
+        with pytest.raises(ValueError, match=r"event loop|event-loop"):
             run(workload, model=model)
         return
     results, advice = run(workload, model=model)

@@ -1,7 +1,7 @@
 """A native half that says what a test wants it to say.
 
-`FakeNative` stands for `tercet._tercet`: its verdicts are made by a function of the profile, and its probe has seen what
-the test says. With it, and a clock of its own, a pilot can be led step by step.
+`FakeNative` stands for `tercet._tercet`: its verdicts are made by a function of the profile, and its probe has seen
+what the test says. With it, and a clock of its own, a pilot can be led step by step.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class FakeNative:
     verdict = staticmethod(make_verdict)
 
     def __init__(self, *, cores: float = 4.0, has_gil: bool = True) -> None:
-        self.answer: Callable[[Verdict], Verdict] = (lambda profile: make_verdict("nothing", 1, 1.0))
+        self.answer: Callable[[Verdict], Verdict] = lambda profile: make_verdict("nothing", 1, 1.0)
         self.cores = cores
         self.has_gil = has_gil
         self.profiles: list[Verdict] = []
@@ -81,7 +81,7 @@ class FakeNative:
     def machine(self) -> dict[str, Any]:
         return {"cores": self.cores, "has_gil": self.has_gil}
 
-    def Probe(self, hz: float) -> FakeProbe:  # noqa: N802  # named as the class it stands for
+    def Probe(self, hz: float) -> FakeProbe:
         return FakeProbe(self, hz)
 
 
@@ -118,9 +118,9 @@ class Bench:
 
         listed = items if isinstance(items, Iterator) else list(items)
         self.told = threading.Event()
-        given = {key: more.pop(key) for key in ("has_keywords", "is_pure", "is_strict", "stops_at_error") if key in more}
+        given = {key: more.pop(key) for key in ("form", "is_pure", "is_strict", "stops_at_error") if key in more}
         work = Work(fn, contextvars.copy_context(), told=self.told.set, **given)
-        is_ready = isinstance(listed, Iterator) or given.get("has_keywords", False)
+        is_ready = isinstance(listed, Iterator) or "form" in given
         source = iter(listed) if is_ready else ((item,) for item in listed)
         total = None if isinstance(listed, Iterator) else len(listed)
         self.course = Course(source, total, more.pop("window", 1000), 10_000, is_at_hand=total is not None)

@@ -19,7 +19,10 @@ def verdict(remedy: str = "threading", **more: Any) -> dict[str, Any]:
         "bound": None,
         "confidence": 0.9,
         "sentence": "a task waits 94 % of its time: overlap the waits in threads",
-        "reasons": [{"weight": 0.94, "text": "94 % of a task is waiting"}, {"weight": 0.06, "text": "6 % is computing"}],
+        "reasons": [
+            {"weight": 0.94, "text": "94 % of a task is waiting"},
+            {"weight": 0.06, "text": "6 % is computing"},
+        ],
         "predictions": [
             {"model": "threads", "workers": 8, "speedup": 6.0, "bound": None},
             {"model": "threads", "workers": 24, "speedup": 9.1, "bound": None},

@@ -36,7 +36,11 @@ async def answer(x: int) -> int:
         ((3, [1]), TypeError, "fn must be callable: 3"),
         ((abs,), TypeError, "map needs at least one iterable after the function"),
         ((abs, 5), TypeError, "int"),
-        ((abs, [1], {"model": "fibers"}), ValueError, "only `auto`, `plain`, `threads`, `processes`, `event-loop`: 'fibers'"),
+        (
+            (abs, [1], {"model": "fibers"}),
+            ValueError,
+            "only `auto`, `plain`, `threads`, `processes`, `event-loop`: 'fibers'",
+        ),
         ((abs, [1], {"model": 3}), TypeError, "model must be a string or None: 3"),
         ((abs, [1], {"workers": 0}), ValueError, "workers must be at least 1: 0"),
         ((abs, [1], {"workers": 2.5}), TypeError, "workers must be an integer or None: 2.5"),
@@ -51,7 +55,7 @@ async def answer(x: int) -> int:
     ],
 )
 def test_bad_arguments_are_refused_at_the_call(arguments: Any, error: type[Exception], words: str) -> None:
-    *positional, last = (*arguments, None)
+    positional = list(arguments)
     options = positional.pop() if positional and isinstance(positional[-1], dict) else {}
     with pytest.raises(error, match=words.replace("(", r"\(")):
         tercet.map(*positional, **options)

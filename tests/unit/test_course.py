@@ -23,7 +23,13 @@ class Crew:
 
 
 def course_of(items: Any, window: int = 100, widest: int | None = None, is_at_hand: bool = True) -> Course:
-    return Course(((item,) for item in items), len(items) if hasattr(items, "__len__") else None, window, widest, is_at_hand=is_at_hand)
+    return Course(
+        ((item,) for item in items),
+        len(items) if hasattr(items, "__len__") else None,
+        window,
+        widest,
+        is_at_hand=is_at_hand,
+    )
 
 
 def run(batch: Batch) -> Batch:
@@ -312,8 +318,8 @@ def test_a_finished_block_at_the_front_goes_straight_to_the_caller() -> None:
 
 def test_peeking_takes_nothing_away() -> None:
     course = course_of(range(3))
-    assert course.peek() == (0,)
-    assert course.peek() == (0,)
+    assert course.peek() == [(0,)]
+    assert course.peek() == [(0,)]
     batch = course.take_now(3)
     assert batch is not None
     assert list(batch.items) == [(0,)]
@@ -379,7 +385,7 @@ def test_any_order_of_taking_and_giving_loses_nothing(
     count: int, window: int, moves: list[tuple[int, int]], bad: int | None
 ) -> None:
     """Whatever the workers do, the caller gets what a plain loop would give, and nothing is begun twice."""
-    course, crew = course_of(range(count), window), Crew()
+    course = course_of(range(count), window)
     begun: list[int] = []
     out: list[Batch] = []
     results: list[int] = []

@@ -247,8 +247,7 @@ def test_shutdown_can_cancel_what_has_not_begun() -> None:
     executor.shutdown()
     assert futures[0].result() is None
     assert all(future.cancelled() for future in futures[1:])
-    done, not_done = concurrent.futures.wait(futures, 60)
-    assert not not_done
+    assert not concurrent.futures.wait(futures, 60).not_done
 
 
 def test_shutdown_without_waiting_lets_calls_end() -> None:
@@ -418,5 +417,3 @@ def test_ctrl_c_while_a_result_is_awaited_gets_through() -> None:
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=True)
     assert found.stdout == "interrupted\n"
-
-

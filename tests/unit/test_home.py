@@ -134,7 +134,7 @@ def test_ctrl_c_in_a_task_goes_through_at_once() -> None:
     def task(x: int) -> int:
         raise KeyboardInterrupt
 
-    home, course = home_of(task, range(3))
+    home, _ = home_of(task, range(3))
     with pytest.raises(KeyboardInterrupt):
         home.run_some()
 
@@ -173,8 +173,14 @@ def test_arguments_that_cannot_be_pickled_are_not_checked() -> None:
 
 def test_keyword_arguments_reach_the_function() -> None:
     course = Course(iter([((2,), {"ndigits": 1})]), 1, 10)
-    home = Home(Work(lambda x, ndigits: (x, ndigits), contextvars.copy_context(), has_keywords=True), course)
+    home = Home(Work(lambda x, ndigits: (x, ndigits), contextvars.copy_context(), form="call"), course)
     assert run_all(home, course) == [(2, 1)]
+
+
+def test_a_single_argument_needs_no_tuple() -> None:
+    course = Course(iter([-1, -2]), 2, 10)
+    home = Home(Work(abs, contextvars.copy_context(), form="one"), course)
+    assert run_all(home, course) == [1, 2]
 
 
 def test_a_host_serves_until_nothing_can_come() -> None:

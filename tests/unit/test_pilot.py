@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from tercet import pilot as module
 from tercet.course import Course
 from tercet.engine import Engine, Entry, Work
 from tercet.errors import NotPortable
+from tercet.ledger import Ledger
 from tercet.pilot import Pilot, Plan, Wishes
 
 
@@ -83,11 +83,11 @@ class Stage:
         total = options.pop("total", 100)
         self.course = Course(((i,) for i in range(total)), options.pop("known", total), 1000, 10_000)
         monkeypatch.setattr(module, "open_engine", self._open)
-        monkeypatch.setattr(Pilot, "_cpu", lambda pilot: self.busy_s)
+        monkeypatch.setattr(Ledger, "_cpu", lambda ledger: self.busy_s)
         work = Work(fn, contextvars.copy_context(), stops_at_error=options.pop("stops_at_error", True))
         wishes = Wishes(options.pop("model", None), options.pop("workers", None), options.pop("pure", None))
         self.pilot = Pilot(work, self.course, self.home, wishes, clock=self.clock, **options)  # type: ignore[arg-type]
-        monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
+        monkeypatch.setattr(module, "start_new_thread", lambda fn, args: None)
 
     def _open(self, name: str, work: Work, course: Course, **options: Any) -> FakeEngine:
         self.engines.append(FakeEngine(name, work, course, options))
@@ -569,23 +569,3 @@ def test_a_map_that_ended_before_the_first_look_is_judged_afterwards(stage: Any,
     here.pilot.last_word()
     assert here.pilot.verdict["remedy"] == "nothing"
     assert native.profiles[-1]["tasks"]["wall_s"] == pytest.approx(1e-6)
-
-
-def test_threads_take_turns_faster_while_a_pilot_decides() -> None:
-    haste, before = module._Haste(), sys.getswitchinterval()
-    with haste:
-        assert sys.getswitchinterval() < before
-        with haste:
-            pass
-        assert sys.getswitchinterval() < before
-    assert sys.getswitchinterval() == pytest.approx(before)
-
-
-def test_an_interval_that_somebody_else_has_set_meanwhile_is_left_alone() -> None:
-    haste, before = module._Haste(), sys.getswitchinterval()
-    try:
-        with haste:
-            sys.setswitchinterval(0.002)
-        assert sys.getswitchinterval() == pytest.approx(0.002)
-    finally:
-        sys.setswitchinterval(before)

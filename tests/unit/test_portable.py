@@ -185,7 +185,7 @@ def test_objects_that_are_no_plain_data_are_left_to_the_import() -> None:
 
 
 def test_a_journey_is_tried_with_real_things() -> None:
-    journey = try_journey((list(range(1000)),), ["result"])
+    journey = try_journey([list(range(1000))], ["result"])
     assert journey.refusal is None
     assert journey.size > 1000
     assert journey.seconds >= 0
@@ -193,10 +193,11 @@ def test_a_journey_is_tried_with_real_things() -> None:
 
 @pytest.mark.parametrize(
     ("item", "results", "why"),
-    [((LOCK,), [], "an item cannot be pickled"), ((1,), [LOCK], "a result cannot be pickled")],
+    [([LOCK], [], "an item cannot be pickled"), ([1], [LOCK], "a result cannot be pickled")],
 )
 def test_a_journey_that_cannot_be_made_says_whose_fault_it_is(item: Any, results: list[Any], why: str) -> None:
     refusal = try_journey(item, results).refusal
+    assert try_journey([], []).refusal is None
     assert refusal is not None
     assert refusal.startswith(why)
 

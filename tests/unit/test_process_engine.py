@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import sys
@@ -99,9 +100,14 @@ def test_global_data_is_as_it_is_now_and_not_as_it_was_at_the_import(
         assert at.results() == [100, 200]
 
 
+def test_a_single_argument_travels_without_a_tuple_around_it(bench: Any, tasks: Any) -> None:
+    with bench("processes", tasks.triple, iter(range(9)), form="one") as at:
+        assert at.results() == [3 * x for x in range(9)]
+
+
 def test_keyword_arguments_travel(bench: Any, tasks: Any) -> None:
     items = [((1,), {"z": 5}), ((1, 2), {}), ((), {"x": 7, "y": 1})]
-    with bench("processes", tasks.add, items, has_keywords=True) as at:
+    with bench("processes", tasks.add, items, form="call") as at:
         assert at.results() == [6, 3, 8]
 
 
@@ -118,7 +124,7 @@ def test_each_worker_draws_its_own_random_numbers(bench: Any, tasks: Any) -> Non
 
 
 def test_what_tasks_print_reaches_the_terminal(bench: Any, tasks: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    with bench("processes", tasks.prints, range(3)) as at:
+    with bench("processes", tasks.prints, range(3), limit=1) as at:
         at.results()
     assert sorted(capfd.readouterr().out.splitlines()) == ["task 0", "task 1", "task 2"]
 
@@ -140,9 +146,8 @@ def test_an_exception_comes_at_its_place_with_its_traceback(bench: Any, tasks: A
 
 
 def test_an_exception_that_does_not_survive_pickling_arrives_as_what_it_said(bench: Any, tasks: Any) -> None:
-    with bench("processes", tasks.raise_fussy, range(3)) as at:
-        with pytest.raises(RemoteError) as caught:
-            at.results()
+    with bench("processes", tasks.raise_fussy, range(3)) as at, pytest.raises(RemoteError) as caught:
+        at.results()
     assert caught.value.kind == "tasks_for_workers.Fussy"
     assert caught.value.text == "0 at home"
     assert "raise_fussy" in caught.value.traceback
@@ -155,9 +160,11 @@ def test_other_ways_out_of_a_task_arrive_as_well(bench: Any, tasks: Any, name: s
 
 
 def test_a_result_that_cannot_be_pickled_names_the_culprit(bench: Any, tasks: Any) -> None:
-    with bench("processes", tasks.give_lock, range(3)) as at:
-        with pytest.raises(NotPortable, match=r"the result of `give_lock`, a `_thread\.lock`, cannot be pickled") as caught:
-            at.results()
+    with (
+        bench("processes", tasks.give_lock, range(3)) as at,
+        pytest.raises(NotPortable, match=r"the result of `give_lock`, a `_thread\.lock`, cannot be pickled") as caught,
+    ):
+        at.results()
     assert any("model" in note for note in caught.value.__notes__)
 
 
@@ -167,9 +174,11 @@ def test_of_a_pure_function_such_a_result_is_made_again_here(bench: Any, tasks: 
 
 
 def test_a_result_that_cannot_be_read_back_is_an_error_of_its_own(bench: Any, tasks: Any) -> None:
-    with bench("processes", tasks.give_what_reads_back_badly, range(2)) as at:
-        with pytest.raises(NotPortable, match="cannot be unpickled: LookupError: no 7"):
-            at.results()
+    with (
+        bench("processes", tasks.give_what_reads_back_badly, range(2)) as at,
+        pytest.raises(NotPortable, match="cannot be unpickled: LookupError: no 7"),
+    ):
+        at.results()
 
 
 def test_an_item_that_cannot_be_pickled_is_run_here_and_the_rest_goes_on(bench: Any, tasks: Any) -> None:
@@ -180,9 +189,11 @@ def test_an_item_that_cannot_be_pickled_is_run_here_and_the_rest_goes_on(bench: 
 
 
 def test_unless_it_is_to_be_an_error(bench: Any, tasks: Any) -> None:
-    with bench("processes", tasks.is_locked, [threading.Lock()], is_strict=True) as at:
-        with pytest.raises(NotPortable, match="it cannot be pickled"):
-            at.results()
+    with (
+        bench("processes", tasks.is_locked, [threading.Lock()], is_strict=True) as at,
+        pytest.raises(NotPortable, match="it cannot be pickled"),
+    ):
+        at.results()
 
 
 def test_an_item_that_a_worker_cannot_read_is_run_here(bench: Any, tasks: Any) -> None:
@@ -203,9 +214,11 @@ def test_an_item_that_a_worker_cannot_read_is_run_here(bench: Any, tasks: Any) -
 
 
 def test_the_death_of_a_worker_is_an_error_of_its_task_that_says_how(bench: Any, tasks: Any) -> None:
-    with bench("processes", tasks.die, range(50), stops_at_error=False) as at:
-        with pytest.raises(WorkerDied, match="died while it ran `die`: killed by SIGKILL") as caught:
-            at.results()
+    with (
+        bench("processes", tasks.die, range(50), stops_at_error=False) as at,
+        pytest.raises(WorkerDied, match="died while it ran `die`: killed by SIGKILL") as caught,
+    ):
+        at.results()
     assert any("memory" in note for note in caught.value.__notes__)
 
 
@@ -335,7 +348,7 @@ def sizes(size: _BatchSize, item_s: float, left: int, seats: int = 2) -> list[in
 def test_small_items_travel_together_but_never_more_than_twice_as_many_as_before() -> None:
     found = sizes(_BatchSize(1e-5), 1e-5, 20_000)
     assert found[0] <= 2
-    assert all(later <= 2 * earlier for earlier, later in zip(found, found[1:], strict=False))
+    assert all(later <= 2 * earlier for earlier, later in itertools.pairwise(found))
     assert max(found) > 200
 
 

@@ -1,6 +1,6 @@
 """`tercet.purity`: what a function may be seen to change, and what is no reason for doubt.
 
-The functions stand at the top of this module, as a user would write them, so that their source and their globals are real.
+The functions stand in this module as a user would write them, so that their source and their globals are real.
 """
 
 from __future__ import annotations
