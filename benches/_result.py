@@ -20,9 +20,9 @@ def say(line):
 class Result:
     """A page of results. Make it before the first measurement: it writes down how busy the machine is."""
 
-    def __init__(self, name, claim):
+    def __init__(self, name, claim, *conditions):
         self.name = name
-        self.page = [f"# {name}", "", claim, "", *_conditions(name), ""]
+        self.page = [f"# {name}", "", claim, "", *_conditions(name), *conditions, ""]
 
     def add(self, *lines):
         """Add a paragraph, or the lines of a list."""

@@ -34,7 +34,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from _judge import ROOT
+from _judge import ROOT, TIMED_OUT
 from _result import Result, interval, median, say
 from _stretch import TARGET, Running, Stretch, observe
 
@@ -74,8 +74,8 @@ def main():
     kinds = [kind for kind in TARGETS if words.only in (None, kind)]
     spy = find_py_spy(words.py_spy)
     watchers = [Watcher("nobody", 0), *(watcher for hz in RATES for watcher in watchers_at(hz, spy))]
-    result = Result("why_overhead", CLAIM)
-    result.add(f"- {spy.version if spy else 'py-spy is not installed, so its rows are missing'}; {perf_version()}")
+    rival = spy.version if spy else "py-spy is not installed, so its rows are missing"
+    result = Result("why_overhead", CLAIM, f"- {rival}; {perf_version()}")
     with tempfile.TemporaryDirectory() as folder:
         event = words.event if counts(words.event, Path(folder)) else None
         # The endings take half a minute; the instructions, where they count, a minute and a half.
@@ -186,7 +186,7 @@ class Pair:
 
 
 class Broken(Exception):
-    """A watcher that ended before it was told to."""
+    """A watcher that ended before it was told to; where it does so later, the kernel knows no such process."""
 
 
 def take_turns(kinds, watchers, folder, limit_s):
@@ -212,7 +212,7 @@ def round_of(kind, watchers, folder):
         for watcher in watchers:
             try:
                 yield watcher, turn_of(watcher, target, kind, folder / "report")
-            except Broken as trouble:
+            except (Broken, OSError) as trouble:
                 say(f"{watcher.name} at {watcher.hz} Hz gave up on `{kind}`: {trouble}")
     finally:
         target.end()
@@ -360,9 +360,9 @@ def add_instructions(result, kinds, watchers, event, folder, asked):
         for _ in range(COUNTED_RUNS):
             for watcher in watchers:
                 counted[watcher].append(count(event, kind, watcher, folder))
-        usual = statistics.fmean(figure for figure in counted[watchers[0]] if figure)
+        usual = [figure for figure in counted[watchers[0]] if figure]
         for watcher, found in counted.items():
-            known = [figure / usual - 1 for figure in found if figure]
+            known = [figure / statistics.fmean(usual) - 1 for figure in found if figure and usual]
             rows.append([TARGETS[kind], watcher.hz or "-", watcher.name, spread(known) if known else "not counted"])
         say(f"{event} counted for `{kind}`")
     result.add_table(["target", "asked Hz", "watcher", "more %"], rows, right=["asked Hz", "more %"])
@@ -377,7 +377,10 @@ def count(event, kind, watcher, folder):
     counters.write_bytes(bytes(4096))
     command = perf_words(event, folder / "perf", [sys.executable, TARGET, kind, counters, UNITS[kind]])
     words = [str(word) for word in watcher.around(command, folder / "report")]
-    subprocess.run(words, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    try:
+        subprocess.run(words, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+    except subprocess.TimeoutExpired:
+        say(f"{watcher.name} at {watcher.hz} Hz did not end within 30 s around perf")
     return count_in(folder / "perf")
 
 
@@ -416,7 +419,10 @@ def end_of(ending, watcher, folder):
     command = watcher.around([sys.executable, "-c", WORK + ENDINGS[ending]], folder / "report")
     words = [str(word) for word in command]
     began = time.monotonic()
-    done = subprocess.run(words, input=b"a question", capture_output=True, cwd=ROOT, timeout=60, check=False)
+    try:
+        done = subprocess.run(words, input=b"a question", capture_output=True, cwd=ROOT, timeout=30, check=False)
+    except subprocess.TimeoutExpired as trouble:
+        return End(TIMED_OUT, trouble.stdout or b"", trouble.stderr or b"", trouble.timeout)
     seconds = time.monotonic() - began
     # What a shell makes of a signal, and `tercet why` passes on.
     code = 128 - done.returncode if done.returncode < 0 else done.returncode
