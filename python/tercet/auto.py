@@ -11,7 +11,7 @@ import operator
 import time
 from collections import deque
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, ValuesView
-from types import TracebackType
+from types import GeneratorType, TracebackType
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from tercet.advice import Advice
@@ -104,7 +104,14 @@ def map(
         raise TypeError(f"progress must be True, False or a callable: {progress!r}")
     window, widest = (_WINDOW, _WIDEST) if buffersize is None else (buffersize, buffersize)
     deadline = None if timeout is None else time.monotonic() + timeout
-    course = Course(source, total, window, widest, is_at_hand=_are_at_hand(iterables))
+    course = Course(
+        source,
+        total,
+        window,
+        widest,
+        is_at_hand=_are_at_hand(iterables),
+        is_pinned=lambda: any(_is_pinned(each) for each in iterables),
+    )
     run = Run(fn, course, wishes, form=_form(iterables), is_hosted=deadline is not None)
     return Map._over(run, progress, deadline)
 
@@ -267,7 +274,7 @@ class _Flow:
                     raise error
                 finally:
                     del error
-            if not results:
+            if not results and not course.feed():
                 self._wait()
 
     def _wait(self) -> None:
@@ -357,3 +364,15 @@ def _items(iterables: tuple[Iterable[Any], ...]) -> tuple[Iterator[Any], int | N
 def _are_at_hand(iterables: tuple[Iterable[Any], ...]) -> bool:
     """Whether no item has to be waited for: containers of the language, and arrays."""
     return all(isinstance(each, _AT_HAND) or type(each).__module__ == "numpy" for each in iterables)
+
+
+def _is_pinned(iterable: Iterable[Any]) -> bool:
+    """Whether only the thread that made a source may read it: a cursor of `sqlite3`, or a generator that holds one."""
+    if isinstance(iterable, GeneratorType):
+        held = iterable.gi_frame.f_locals.values() if iterable.gi_frame is not None else ()
+        return any(_is_of_sqlite(value) for value in (*held, iterable.gi_yieldfrom))
+    return _is_of_sqlite(iterable)
+
+
+def _is_of_sqlite(value: Any) -> bool:
+    return type(value).__module__ == "sqlite3"

@@ -23,7 +23,7 @@ import heapq
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from operator import length_hint
 from time import perf_counter
@@ -36,6 +36,7 @@ Item = Any
 
 _SLOW_S = 0.0005
 _MOST_AT_ONCE = 4096
+_FED = 32
 
 
 class Asker(Protocol):
@@ -117,6 +118,8 @@ class Course:
         How far `widen` may go.
     is_at_hand
         Whether the source gives every item at once, as that of a list does.
+    is_pinned
+        Asked when others begin to read: whether only the caller's thread may, which then does so with `feed`.
     """
 
     def __init__(
@@ -127,6 +130,7 @@ class Course:
         widest: int | None = None,
         *,
         is_at_hand: bool = False,
+        is_pinned: Callable[[], bool] = lambda: False,
     ) -> None:
         self.total = total
         self.window = window
@@ -137,6 +141,8 @@ class Course:
         self.home_is_open = True
         self._source = source
         self._is_at_hand = is_at_hand
+        self._ask_pinned = is_pinned
+        self._is_pinned = False
         self._most_at_once = 1
         self._is_being_read = False
         self._ready: deque[Item] = deque()
@@ -254,6 +260,20 @@ class Course:
                 self._news.notify_all()
             return results, error
 
+    def feed(self) -> bool:
+        """Read a little for the workers, from a source that they must not read. False where there is nothing to do."""
+        with self._lock:
+            if not self._is_pinned or self.home_is_open or self._is_closed or self._cursor in self._home:
+                return False
+            if not self._can_pull(is_home=True) or len(self._ready) >= self.window // 2:
+                return False
+            want = min(self._begin_reading(self.window, is_home=False), _FED)
+        if (batch := self._pull(want, is_home=True)) is not None:
+            with self._lock:
+                self._out -= 1
+                self._give_back(batch, 0)
+        return True
+
     def skip(self, batch: Batch) -> bool:
         """Take a finished batch of the caller's own thread straight to the caller, where it is next in order."""
         with self._lock:
@@ -295,8 +315,10 @@ class Course:
 
     def close_home(self, batch: Batch | None) -> None:
         """Let the caller's thread begin nothing more, not even the rest of the batch that it runs."""
+        is_pinned = self._ask_pinned()
         with self._lock:
             self.home_is_open = False
+            self._is_pinned = is_pinned
             if batch is not None and batch.feed is not None:
                 self._give_back(batch, len(batch.items) - len(list(batch.feed)))
 
@@ -385,7 +407,9 @@ class Course:
 
     def _can_pull(self, *, is_home: bool) -> bool:
         """Whether there may be something in the source that there is room for, and nobody is reading it."""
-        return not self._is_read and not self._is_being_read and self._room_left(is_home=is_home) > 0
+        if self._is_read or self._is_being_read or (self._is_pinned and not is_home):
+            return False
+        return self._room_left(is_home=is_home) > 0
 
     def _room_left(self, *, is_home: bool) -> int:
         out = self._pulled - self._cursor

@@ -62,6 +62,8 @@ class Work(NamedTuple):
         Where every item brings a function of its own: the one by which all of them are judged.
     is_strict
         Whether an item that cannot be sent to a process is an error, instead of being run here.
+    may_stay
+        Whether tasks that refuse to run in other threads may go on in the caller's.
     told
         Called when something has happened that the pilot should know.
     """
@@ -73,6 +75,7 @@ class Work(NamedTuple):
     is_pure: bool = False
     is_strict: bool = False
     stands_for: Callable[..., Any] | None = None
+    may_stay: bool = False
     told: Callable[[], None] = lambda: None
 
     def call(self, item: Item) -> Any:

@@ -48,6 +48,8 @@ _SEEN_S = 0.002
 _TOO_LITTLE_S = 0.01
 _COMPUTED_S = 0.008
 """Computing is believed after this long: starting processes for nothing costs more than waiting for it."""
+_UNSEEN_S = 0.2
+"""Without enough moments of the probe, computing is taken to hold the GIL only after this long."""
 _CLIMB_S = 0.004
 _PROCESSES_A_CORE = 4
 _MIXED = 0.85
@@ -286,8 +288,9 @@ class Pilot:
         if sight.wall_s < _SEEN_S:
             return False
         if sight.computing() > 0.5:
-            # A few moments say that it computes, but not whether with the GIL; without a probe there are none.
-            return sight.wall_s >= _COMPUTED_S and (sight.samples >= 8 or sight.wall_s >= 4 * _COMPUTED_S)
+            # A few moments say that it computes, but not whether with the GIL.
+            patience_s = _COMPUTED_S if self._eye.is_blind else _UNSEEN_S
+            return sight.wall_s >= _COMPUTED_S and (sight.samples >= 8 or sight.wall_s >= patience_s)
         return sight.finished >= 3 or sight.samples >= 3 or sight.wall_s >= _COMPUTED_S
 
     # --- from sight to plan ---
@@ -538,6 +541,11 @@ class Pilot:
 
     def _look_at(self, engine: Engine, now: float) -> float | None:
         self._take_in()
+        if engine.refusal is not None:
+            self.note(engine.refusal)
+            self._wishes = self._wishes._replace(model="plain")
+            self._return_home(now)
+            return self._look_s
         if self._look_closer(engine, now):
             return _CLIMB_S
         self._size_threads(engine)

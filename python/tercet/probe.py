@@ -147,6 +147,11 @@ class Eye:
         """Whether it has begun to look."""
         return self._probe is not None
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether the clocks have to do, because there is no probe."""
+        return self.blindness is not None
+
     def open(self) -> None:
         """Begin to look."""
         try:
@@ -172,16 +177,15 @@ class Eye:
         figures, now = self._home.so_far(), self._clock()
         seen = self._probe.read()
         ran, wall_s, cpu_s = (after - before for after, before in zip(figures, self._mark, strict=True))
-        # Between two results the thread is the caller's own: what the probe saw then is not the tasks' doing.
         inside = min(1.0, wall_s / max(1e-9, now - self._since))
-        is_inside = inside >= _INSIDE
+        kinds = _of_tasks(seen, inside, cpu_s)
         return Sight(
             finished=max(0, int(ran)),
             wall_s=max(0.0, wall_s),
             cpu_s=max(0.0, cpu_s),
             extra_cpu_s=max(0.0, _children_cpu_s() - self._children_s),
-            kinds=seen["shares"] if is_inside else {},
-            samples=seen["samples"] if is_inside else 0,
+            kinds=kinds,
+            samples=seen["samples"] if kinds else 0,
             queued_s=inside * max(0.0, _queued_s(self._thread) - self._queued_s),
         )
 
@@ -203,6 +207,19 @@ class Eye:
             self._probe = None
 
 
+def _of_tasks(seen: Mapping[str, Any], inside: float, cpu_s: float) -> Mapping[str, float]:
+    """The kinds among what the probe saw that are the tasks' doing: between two results the thread is the caller's own.
+
+    Where it computes little of its own, how computing divides is still the tasks' doing, whatever it waited for.
+    """
+    kinds: Mapping[str, float] = seen["shares"]
+    if inside >= _INSIDE:
+        return kinds
+    if seen["cpu_s"] - cpu_s <= _HAND_OVERS * cpu_s:
+        return {kind: share for kind, share in kinds.items() if kind in _COMPUTES}
+    return {}
+
+
 class _Blind:
     """Stands for the native probe where there is none: it has seen nothing."""
 
@@ -210,7 +227,7 @@ class _Blind:
         pass
 
     def read(self) -> dict[str, Any]:
-        return {"samples": 0, "shares": {}}
+        return {"samples": 0, "shares": {}, "wall_s": 0.0, "cpu_s": 0.0, "queue_delay_s": 0.0}
 
     def stop(self) -> None:
         pass

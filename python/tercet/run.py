@@ -77,6 +77,7 @@ class Run:
             bool(wishes.pure),
             is_strict,
             stands_for,
+            not is_hosted and wishes.model is None,
             self._tell,
         )
         self.name = name_of(fn)

@@ -17,12 +17,13 @@ Ctrl-C reaches every process of a terminal; here it does nothing, because the pa
 
 from __future__ import annotations
 
+import _socket
 import builtins
 import os
 import sys
 import time
 from _pickle import dumps, loads
-from _socket import CMSG_SPACE, MSG_WAITALL, socket
+from _socket import socket
 from _thread import allocate_lock, start_new_thread
 from types import ModuleType
 
@@ -62,14 +63,14 @@ def send(seat: socket, *parts: Part) -> None:
 
 def receive(seat: socket) -> list[memoryview] | None:
     """Wait for one frame and return its parts, or ``None`` when the other end is gone."""
-    head = seat.recv(16, MSG_WAITALL)
+    head = seat.recv(16, _socket.MSG_WAITALL)
     if len(head) < 16:
         return None
     count, total = int.from_bytes(head[:8], "little"), int.from_bytes(head[8:], "little")
     frame = memoryview(bytearray(count * 8 + total))
     filled = 0
     while filled < len(frame):
-        came = seat.recv_into(frame[filled:], len(frame) - filled, MSG_WAITALL)
+        came = seat.recv_into(frame[filled:], len(frame) - filled, _socket.MSG_WAITALL)
         if came == 0:
             return None
         filled += came
@@ -110,7 +111,7 @@ class _Nursery:
             os.waitpid(pid, 0)
 
     def _request(self) -> tuple[bytes, list[int]]:
-        request, extra, _, _ = self._control.recvmsg(16, CMSG_SPACE(4 * SEATS_MOST))
+        request, extra, _, _ = self._control.recvmsg(16, _socket.CMSG_SPACE(4 * SEATS_MOST))
         fds = [
             int.from_bytes(data[start : start + 4], sys.byteorder)
             for _, _, data in extra

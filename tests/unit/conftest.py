@@ -69,10 +69,10 @@ class FakeNative:
         self.probes: list[FakeProbe] = []
         self.seen: dict[str, Any] = {"samples": 0, "shares": {}, "wall_s": 0.0, "cpu_s": 0.0, "queue_delay_s": 0.0}
 
-    def see(self, samples: int, **shares: float) -> None:
+    def see(self, samples: int, cpu_s: float = 0.0, **shares: float) -> None:
         """From now on, the probe has seen this: kinds by name, ``cpu_gil`` for ``cpu-gil``."""
         kinds = {name.replace("_", "-"): share for name, share in shares.items()}
-        self.seen = {**self.seen, "samples": samples, "shares": kinds}
+        self.seen = {**self.seen, "samples": samples, "cpu_s": cpu_s, "shares": kinds}
 
     def decide(self, profile: str) -> str:
         self.profiles.append(json.loads(profile))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import copy
 import functools
@@ -9,6 +10,7 @@ import gc
 import itertools
 import os
 import pickle
+import sqlite3
 import sys
 import threading
 import time
@@ -441,3 +443,58 @@ def test_a_map_of_short_tasks_loads_neither_asyncio_nor_multiprocessing() -> Non
     )
     found = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+# --- things that belong to one thread -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rows() -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("create table numbers (n integer)")
+        connection.executemany("insert into numbers values (?)", [(n,) for n in range(200)])
+        yield connection
+
+
+@pytest.mark.parametrize("model", ["plain", "threads"])
+@pytest.mark.parametrize("form", ["cursor", "generator", "expression"])
+def test_a_cursor_is_read_by_the_thread_that_made_it(rows: sqlite3.Connection, model: str, form: str) -> None:
+    def generator() -> Iterator[tuple[int]]:
+        cursor = rows.execute("select n from numbers order by n")
+        yield from cursor
+
+    cursor = rows.execute("select n from numbers order by n")
+    source: Any = {"cursor": cursor, "generator": generator(), "expression": (row for row in cursor)}[form]
+    if form == "generator":
+        assert next(source) == (0,), "begun, it holds what it reads from"
+    first = 1 if form == "generator" else 0
+    assert list(tercet.map(lambda row: row[0], source, model=model, workers=4)) == list(range(first, 200))
+
+
+def test_a_generator_that_opens_a_cursor_once_begun_is_read_by_one_thread(rows: sqlite3.Connection) -> None:
+    def generator() -> Iterator[tuple[int]]:
+        yield from rows.execute("select n from numbers order by n")
+
+    def task(row: tuple[int]) -> int:
+        time.sleep(0.002)
+        return row[0]
+
+    results = tercet.map(task, generator())
+    assert list(results) == list(range(200))
+    assert results.advice.model == "threads"
+
+
+def test_tasks_that_only_run_in_the_callers_thread_go_back_to_it(rows: sqlite3.Connection) -> None:
+    def task(n: int) -> int:
+        time.sleep(0.005)
+        return rows.execute("select n from numbers where n = ?", (n,)).fetchone()[0]  # type: ignore[no-any-return]
+
+    results = tercet.map(task, range(40))
+    assert list(results) == list(range(40))
+    assert results.advice.model == "plain"
+    assert any("can only run in the thread of the caller" in note for note in results.advice.notes)
+
+
+def test_threads_asked_for_by_name_show_the_error(rows: sqlite3.Connection) -> None:
+    with pytest.raises(sqlite3.ProgrammingError):
+        list(tercet.map(lambda n: rows.execute("select 1").fetchone(), range(3), model="threads"))

@@ -171,10 +171,19 @@ def test_what_the_caller_does_between_two_results_is_not_the_tasks_doing(native:
     eye = Eye(home, clock)  # type: ignore[arg-type]
     eye.open()
     home.figures, clock.now = (4, 0.1, 0.1), 101.0
-    native.see(500, network=1.0)
+    native.see(500, cpu_s=0.9, network=0.5, cpu_gil=0.5)
     sight = eye.sight()
     assert sight.samples == 0
     assert sight.shares() == pytest.approx({"cpu-gil": 1.0})
+
+
+def test_how_computing_divides_is_the_tasks_doing_where_the_caller_only_waits(native: Any) -> None:
+    home, clock = Home(), Clock()
+    eye = Eye(home, clock)  # type: ignore[arg-type]
+    eye.open()
+    home.figures, clock.now = (4, 0.5, 0.5), 101.0
+    native.see(500, cpu_s=0.51, lock=0.5, cpu_nogil=0.5)
+    assert eye.sight().shares() == pytest.approx({"cpu-nogil": 1.0})
 
 
 def test_a_glimpse_of_another_thread_needs_enough_moments(native: Any) -> None:
