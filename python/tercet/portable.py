@@ -33,7 +33,6 @@ __all__ = ["Baggage", "Journey", "can_have_workers", "pack", "try_journey"]
 _CARRIED_MOST = 64 << 20
 """Global data of up to this many bytes, pickled, goes with a function."""
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _LARGE = 1 << 20
 
 
@@ -112,7 +111,8 @@ def pack(fn: Callable[..., Any], found: Study, caller: int | None = None) -> Bag
         "path": [str(entry) for entry in sys.path],
         "argv": list(sys.argv),
         "prefix": (sys.prefix, sys.exec_prefix),
-        "recursion": sys.getrecursionlimit(),
+        "limits": (sys.getrecursionlimit(), sys.get_int_max_str_digits()),
+        "decimal": _decimal_context(),
         "main": main,
         "files": _own_files(),
         "sources": sorted((name, _file_of(fn, name)) for name in modules if name != "__main__"),
@@ -175,6 +175,12 @@ def _file_of(fn: Any, name: str) -> str | None:
     return file if isinstance(file, str) else None
 
 
+def _decimal_context() -> bytes | None:
+    """How precisely decimals are computed with here, where anybody uses them."""
+    decimal = sys.modules.get("decimal")
+    return dumps(decimal.getcontext(), 5) if decimal is not None else None
+
+
 def _own_files() -> dict[str, str]:
     """The files of the user's own modules: what was loaded by hand stands on no path, and items may come from it."""
     found = {}
@@ -192,29 +198,19 @@ def _carried(found: Study, modules: set[str], main: tuple[str, str, bool] | None
     """Pickle the global data that a worker must see as it is now."""
     size = 0
     for (module, name), value in sorted(found.globals.items(), key=lambda entry: entry[0]):
-        needs = main is not None and main[2] and module == "__main__"
-        if not needs and not _is_data(value):
-            continue
+        must_go = main is not None and main[2] and module == "__main__"
         try:
             packed = dumps(value, 5)
         except Exception as error:
+            if not must_go:
+                # The import of its module makes another, as it made this one.
+                continue
             raise NotPortable(f"the global `{name}` that it reads cannot be pickled: {error}") from error
         size += len(packed)
         if size > _CARRIED_MOST:
             raise NotPortable(f"the global `{name}` that it reads is too large to send: {size >> 20} MB")
         if module in modules:
             yield module, name, packed
-
-
-def _is_data(value: Any, depth: int = 3) -> bool:
-    """Whether a value is plain data: what a module may have been given after its import."""
-    if isinstance(value, _PLAIN):
-        return True
-    if depth and type(value) in (list, tuple, set, frozenset):
-        return all(_is_data(part, depth - 1) for part in value)
-    if depth and type(value) is dict:
-        return all(_is_data(key, depth - 1) and _is_data(part, depth - 1) for key, part in value.items())
-    return False
 
 
 # --- the main module ------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ _CHANGES_PROCESS = frozenset(
 )
 _SHARED = re.compile(
     r"(_thread|threading|queue|asyncio|multiprocessing|concurrent\.futures|_contextvars|contextvars|socket|_socket|ssl|_io"
-    r"|io|sqlite3|select|selectors|_queue|subprocess|tempfile|mmap)(\.|$)"
+    r"|io|unittest\.mock|sqlite3|select|selectors|_queue|subprocess|tempfile|mmap)(\.|$)"
 )
 """Modules whose objects belong to one process: locks, queues, sockets, files, connections, context variables."""
 
@@ -368,6 +368,8 @@ class _Function:
         if value is _MISSING or isinstance(value, ModuleType | type | BuiltinFunctionType):
             return
         if isinstance(value, FunctionType):
+            if "<locals>" in value.__qualname__ and not hasattr(value, "__wrapped__") and name in self._fn.__globals__:
+                self._found.doubt(f"`{name}` was made while the program ran, and a worker may have another")
             self._go_on(value, ())
             return
         if _is_shared(value):

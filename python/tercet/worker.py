@@ -308,7 +308,12 @@ def _settle_in(order: dict[str, Any]) -> Callable[..., Any]:
     sys.path[:] = order["path"]
     sys.argv[:] = order["argv"]
     sys.prefix, sys.exec_prefix = order["prefix"]
-    sys.setrecursionlimit(order["recursion"])
+    sys.setrecursionlimit(order["limits"][0])
+    sys.set_int_max_str_digits(order["limits"][1])
+    if order["decimal"] is not None:
+        import decimal
+
+        decimal.setcontext(loads(order["decimal"]))
     _greet()
     _postpone("tercet")
     sys.meta_path.append(_Files(order["files"]))
@@ -317,9 +322,19 @@ def _settle_in(order: dict[str, Any]) -> Callable[..., Any]:
     for module, name, packed in order["carried"]:
         if module == "__main__":
             main.read()
-        vars(sys.modules[module])[name] = loads(packed)
+        _carry(vars(sys.modules[module]), name, packed)
     _reseed()
     return function
+
+
+def _carry(module: dict[str, Any], name: str, packed: bytes) -> None:
+    """Give a global the value that it has in the parent, unless it has it already: then it stays the same object."""
+    try:
+        if name in module and dumps(module[name], 5) == packed:
+            return
+    except Exception:
+        pass
+    module[name] = loads(packed)
 
 
 def _greet() -> None:

@@ -122,5 +122,26 @@ def meet(names: tuple[str, str]) -> str:
     return mine
 
 
+class Settings:
+    """What a main program sets before the work begins."""
+
+    depth = 1
+
+
+SETTINGS = Settings()
+MISSING = object()
+ALSO_MISSING = MISSING
+
+
+def settings_seen(_: int) -> tuple[int, bool]:
+    return SETTINGS.depth, MISSING is ALSO_MISSING
+
+
+def third(_: int) -> str:
+    import decimal
+
+    return str(decimal.Decimal(1) / 3)
+
+
 def same(value: Any) -> Any:
     return value

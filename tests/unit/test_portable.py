@@ -178,10 +178,21 @@ def test_too_much_global_data_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> N
         pack(task, found)
 
 
-def test_objects_that_are_no_plain_data_are_left_to_the_import() -> None:
+def test_objects_that_cannot_be_pickled_are_left_to_the_import() -> None:
     found = Study()
-    found.globals[__name__, "LOCK"] = Holder()
+    found.globals[__name__, "LOCK"] = LOCK
     assert pack(task, found).order["carried"] == []
+
+
+def test_how_decimals_are_computed_goes_along() -> None:
+    import decimal
+    import pickle
+
+    with decimal.localcontext() as context:
+        context.prec = 50
+        packed = pack(task, Study()).order["decimal"]
+    assert packed is not None
+    assert pickle.loads(packed).prec == 50
 
 
 def test_a_journey_is_tried_with_real_things() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import itertools
 import os
 import socket
@@ -98,6 +99,21 @@ def test_global_data_is_as_it_is_now_and_not_as_it_was_at_the_import(
     monkeypatch.setattr(tasks, "FACTOR", 100)
     with bench("processes", tasks.triple, [1, 2]) as at:
         assert at.results() == [100, 200]
+
+
+def test_objects_are_as_they_are_now_and_unchanged_ones_stay_the_same_object(
+    bench: Any, tasks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks.SETTINGS, "depth", 9)
+    with bench("processes", tasks.settings_seen, [1]) as at:
+        assert at.results() == [(9, True)]
+
+
+def test_decimals_are_computed_as_precisely_as_here(bench: Any, tasks: Any) -> None:
+    with decimal.localcontext() as context:
+        context.prec = 50
+        with bench("processes", tasks.third, [1]) as at:
+            assert at.results() == ["0." + "3" * 50]
 
 
 def test_a_single_argument_travels_without_a_tuple_around_it(bench: Any, tasks: Any) -> None:

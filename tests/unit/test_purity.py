@@ -13,6 +13,7 @@ import os
 import random
 import re
 import threading
+import unittest.mock
 from collections.abc import Callable
 from typing import Any
 
@@ -293,6 +294,22 @@ def sets_attribute(x: int) -> None:
     setattr(ACCOUNT, "balance", x)  # noqa: B010
 
 
+def calls_the_patched(x: int) -> int:
+    return PATCHED(x)
+
+
+def _made() -> Callable[[int], int]:
+    return lambda x: x
+
+
+PATCHED = _made()
+MOCKED = unittest.mock.Mock()
+
+
+def calls_the_mocked(x: int) -> Any:
+    return MOCKED(x)
+
+
 def memo(n: int) -> int:
     if n not in BOARD:
         BOARD[n] = n  # type: ignore[index]
@@ -324,6 +341,8 @@ DOUBTFUL: list[tuple[Callable[..., Any], str]] = [
     (evaluates, "calls `eval`"),
     (yields, "is a generator function"),
     (sets_attribute, "changes the global `ACCOUNT`"),
+    (calls_the_patched, "`PATCHED` was made while the program ran"),
+    (calls_the_mocked, "`MOCKED`"),
     (memo, "writes to the global `BOARD`"),
     (ACCOUNT, "`self.balance`"),
     (ACCOUNT.pay, "`self.balance`"),
