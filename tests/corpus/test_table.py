@@ -9,7 +9,7 @@ CORPUS = Path(__file__).resolve().parent
 ROOT = CORPUS.parents[1]
 TABLE = tomllib.loads((CORPUS / "table.toml").read_text())
 PROGRAMS = TABLE["program"]
-HELPERS = {"latency_server.py", "slow_server.py", "test_table.py", "originals.py"}
+HELPERS = {"latency_server.py", "slow_server.py", "originals.py"}
 
 REMEDIES = set(
     "threading multiprocessing asyncio hybrid nothing more-threads fewer-threads more-processes batch shared-memory "
@@ -25,7 +25,7 @@ def programs_in(*folders):
         str(path.relative_to(ROOT))
         for folder in folders
         for path in (ROOT / folder).glob("*.py")
-        if path.name not in HELPERS
+        if path.name not in HELPERS and not path.name.startswith("test_")
     }
 
 
