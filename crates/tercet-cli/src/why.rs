@@ -64,7 +64,7 @@ fn launched(why: &Why, python: Option<OsString>, sink: Sink<'_>, page: Option<Si
     let is_limited = why.seconds.is_some();
     let early = if is_limited { child.try_wait().ok().flatten() } else { wait(&mut child, &signals) };
     let reported = watched.and_then(|sampler| {
-        if let Some(error) = sampler.as_ref().filter(|sampler| is_settled(why, sampler)).and_then(fatal) {
+        if let Some(error) = unwatched(why, child.id(), sampler.as_ref()) {
             return Err(error);
         }
         let mut seen = conclude(why, sampler, shown(why));
@@ -130,12 +130,20 @@ fn attached(why: &Why, pid: u32) -> Result<Seen, Error> {
     Ok(conclude(why, Some(sampler), program))
 }
 
-/// Whether what could not be read of a launched program is the last word. A program may be over before
-/// its interpreter is up, and then there is too little to say, but nothing is wrong.
-fn is_settled(why: &Why, sampler: &Sampler) -> bool {
-    let is_no_python = matches!(sampler.trouble(), Some(tercet_sampler::Error::NotPython { .. }));
-    let is_meant_to_be = !why.is_command || why.words[0].to_string_lossy().contains("python");
-    !(is_no_python && is_meant_to_be)
+/// Why a launched program could not be watched. One that is meant to be Python may be over before its
+/// interpreter is up: then there is too little to say, but nothing is wrong. Any other command has to
+/// have run Python to be spoken of.
+fn unwatched(why: &Why, pid: u32, sampler: Option<&Sampler>) -> Option<Error> {
+    let word = why.words[0].to_string_lossy();
+    let is_meant_to_be = !why.is_command || word.contains("python");
+    let not_python = || tercet_sampler::Error::NotPython { pid, command: word.to_string() };
+    match sampler.and_then(Sampler::trouble) {
+        Some(tercet_sampler::Error::NotPython { .. }) if is_meant_to_be => None,
+        None if !is_meant_to_be && sampler.is_none_or(|sampler| sampler.python().is_empty()) => {
+            Some(Error::Attach(not_python()))
+        }
+        _ => sampler.and_then(fatal),
+    }
 }
 
 /// Why nothing at all could be seen of the program.

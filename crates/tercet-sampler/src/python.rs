@@ -108,6 +108,8 @@ impl Python {
         });
         match (found, files.iter().find_map(Mapping::named_version)) {
             (Some((mapping, symbols)), _) => Self::open(pid, mapping, &symbols),
+            // The library that holds the interpreter is not loaded yet.
+            (None, Some((3, 10..=15))) => Err(Error::NotStarted { pid }),
             // Interpreters before 3.7 have no `_PyRuntime` at all.
             (None, Some((major, minor))) => Err(Error::Version { pid, version: format!("{major}.{minor}") }),
             (None, None) => Err(Error::NotPython { pid, command: command.to_owned() }),
