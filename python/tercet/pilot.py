@@ -395,7 +395,13 @@ class Pilot:
                 return None
             engine = self.engines.get(plan.model)
             if engine is None:
-                engine = self.engines[plan.model] = open_engine(plan.model, self._work, self._course, **options)
+                try:
+                    engine = open_engine(plan.model, self._work, self._course, **options)
+                except RuntimeError as error:
+                    # No thread can be started any more: the system refuses, or the interpreter is about to end.
+                    self._stay(f"no {plan.model}: {error}")
+                    return None
+                self.engines[plan.model] = engine
             return engine
 
     def _switch(self, plan: Plan, engine: Engine | None) -> None:
@@ -409,6 +415,10 @@ class Pilot:
         self._home.hand_over()
         self._forget_results()
         engine.resize(self._size_now(plan))
+        if engine.refusal is not None:
+            self._stay(engine.refusal)
+            self._return_home(self._clock())
+            return
         self._moved = self._clock()
         self._turn()
         self._ledger.add_threads(plan.workers)
@@ -428,6 +438,11 @@ class Pilot:
         size = self._sizer.workers if self._sizer is not None else self.plan.workers
         if engine.limit < size and not self._home.is_busy and engine.limit > 0:
             engine.resize(size)
+
+    def _stay(self, why: str) -> None:
+        """Move no more: the work stays where it is, in place."""
+        self.note(why)
+        self._wishes = self._wishes._replace(model="plain")
 
     def _return_home(self, now: float) -> None:
         engine = self.engines.get(self.plan.model)
@@ -542,8 +557,7 @@ class Pilot:
     def _look_at(self, engine: Engine, now: float) -> float | None:
         self._take_in()
         if engine.refusal is not None:
-            self.note(engine.refusal)
-            self._wishes = self._wishes._replace(model="plain")
+            self._stay(engine.refusal)
             self._return_home(now)
             return self._look_s
         if self._look_closer(engine, now):

@@ -45,6 +45,8 @@ class ThreadEngine(Engine):
         except RuntimeError as refusal:
             self.limit = len(self._threads)
             self.note(f"the system grants no more than {self.limit} threads: {refusal}")
+            if not self._threads:
+                self._refusal = f"no threads: {refusal}"
         self.course.wake()
 
     def some_thread(self) -> int | None:

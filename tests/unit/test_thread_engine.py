@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import time
 import traceback
 from typing import Any
 
@@ -126,6 +127,17 @@ def test_as_many_threads_as_the_system_grants(bench: Any, monkeypatch: pytest.Mo
         assert at.results() == list(range(20))
         assert at.engine.limit == 3
         assert "no more than 3 threads" in at.engine.notes[0]
+
+
+def test_where_no_thread_is_granted_the_work_stays_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    results = tercet.map(time.sleep, [0.003] * 20)
+    assert list(results) == [None] * 20
+    assert results.advice.model == "plain"
+    assert any("no threads: can't start new thread" in note for note in results.advice.notes)
 
 
 def test_what_ran_is_noted(bench: Any) -> None:
