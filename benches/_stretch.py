@@ -66,8 +66,9 @@ def observe(target, seconds, watcher_pid=None):
     before = now()
     time.sleep(seconds)
     after = now()
-    took, units, *costs = (b - a for a, b in zip(before, after, strict=True))
-    return Stretch(took, max(units, 1), *costs)
+    took, units, target_s, *costs = (b - a for a, b in zip(before, after, strict=True))
+    # On a crowded machine a target may not get a turn at all; such a stretch counts, but must not divide by zero.
+    return Stretch(took, max(units, 1), max(target_s, 1e-6), *costs)
 
 
 def cpu_s(pid):

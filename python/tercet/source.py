@@ -45,7 +45,6 @@ def is_coroutine_function(fn: Callable[..., Any]) -> bool:
     Examples
     --------
         >>> import functools
-    import os
         >>> async def fetch(url, timeout): ...
         >>> is_coroutine_function(functools.partial(fetch, timeout=3))
         True

@@ -116,6 +116,12 @@ impl<'a> Sink<'a> {
     }
 }
 
+/// A terminal that says of itself that it knows no colours, whatever else the environment says.
+#[expect(clippy::disallowed_methods, reason = "the command line reads the environment")]
+fn is_dumb_terminal() -> bool {
+    std::env::var_os("TERM").is_some_and(|name| name == "dumb")
+}
+
 /// A pipe or a terminal cannot be synchronised and need not be.
 fn ignore_unsupported(error: io::Error) -> io::Result<()> {
     match error.raw_os_error() {
