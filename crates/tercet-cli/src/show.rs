@@ -91,7 +91,9 @@ impl<'a> Sink<'a> {
                 ColorChoice::Always => true,
                 ColorChoice::Never => false,
                 ColorChoice::Auto => {
-                    matches!(self, Self::Stdout) && AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+                    matches!(self, Self::Stdout)
+                        && !is_dumb_terminal()
+                        && AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
                 }
             },
             unicode: true,
