@@ -65,7 +65,6 @@ def name_of(fn: Any) -> str:
         >>> name_of(len)
         'len'
         >>> import functools
-    import os
         >>> name_of(functools.partial(pow, 2))
         'pow'
     """
