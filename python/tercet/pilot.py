@@ -149,7 +149,6 @@ class Pilot:
         self._landed = threading.Lock()
         self._notes: list[str] = []
         self._eye = Eye(home, clock)
-        self._is_warm = False
         self._began = 0.0
         self._look_s = _FIRST_LOOK_S
         self._basis: Sight | None = None
@@ -270,23 +269,13 @@ class Pilot:
                 self.note(self._eye.blindness)
             self._look_s = _SECOND_LOOK_S
             return self._look_s
-        self._look_s = min(2 * self._look_s, _RAREST_LOOK_S)
-        if (sight := self._fresh_sight()) is not None:
-            self._consider(sight, now)
-        return _CLIMB_S if self._sizer is not None or self._pending is not None else self._look_s
-
-    def _fresh_sight(self) -> Sight | None:
-        """What tasks in place do, where enough was seen to act on it.
-
-        The first task often does what no other has to, such as importing: once it has ended, looking begins anew.
-        """
         sight = self._eye.sight()
-        is_first = sight.is_complete and not self._is_warm
-        self._is_warm = self._is_warm or is_first
-        is_enough = self._is_enough(sight)
-        if is_first or (is_enough and sight.is_complete and sight.wall_s >= _WINDOW_S):
-            self._eye.begin()
-        return sight if is_enough else None
+        self._look_s = min(2 * self._look_s, _RAREST_LOOK_S)
+        if self._is_enough(sight):
+            self._consider(sight, now)
+            if sight.is_complete and sight.wall_s >= _WINDOW_S:
+                self._eye.begin()
+        return _CLIMB_S if self._sizer is not None or self._pending is not None else self._look_s
 
     def _is_nearly_done(self) -> bool:
         """Whether so little is left in place that nothing could gain anything any more."""
@@ -377,7 +366,8 @@ class Pilot:
     def _go(self, plan: Plan, sight: Sight, now: float) -> None:
         """Move to another plan where that gains enough."""
         if plan.model == self.plan.model:
-            self._resize(plan, sight)
+            if plan.model == "processes" and plan.workers != self.plan.workers:
+                self._switch(plan, self._open(plan))
             return
         gain = (self.verdict.get("speedup") or self._expected(plan)) / max(1e-9, self._expected(self.plan))
         is_sure = sight.is_complete and max(sight.samples, sight.finished) >= _SURE
@@ -389,15 +379,6 @@ class Pilot:
             self._open_threads(plan.workers, sight)
         else:
             self._open_processes(plan, sight)
-
-    def _resize(self, plan: Plan, sight: Sight) -> None:
-        """Stay with an engine, of another size."""
-        most = self._sizer.target if self._sizer is not None else self.plan.workers
-        if plan.model == "processes" and plan.workers != self.plan.workers:
-            self._switch(plan, self._open(plan))
-        elif plan.model == "threads" and plan.workers > most:
-            self._sizer = Sizer(self.plan.workers, plan.workers, sight.task_s if sight.is_complete else None)
-            self._course.widen(8 * plan.workers)
 
     # --- moving ---
 
@@ -520,27 +501,11 @@ class Pilot:
                 return None
             self._moved = now
             return self._look_s
-        if self._has_changed_its_mind(now):
-            return _CLIMB_S
         if not engine.is_ready:
             return 0.02
         self._pending = None
         self._take_over(plan, engine)
         return _WINDOW_S
-
-    def _has_changed_its_mind(self, now: float) -> bool:
-        """Whether whole tasks, seen while the processes start, are no work for processes after all."""
-        if self._wishes.model is not None or self.plan.model != "plain" or (sight := self._fresh_sight()) is None:
-            return False
-        if not sight.is_complete:
-            return False
-        plan = self._ask(sight, self._course.left)
-        self._basis = sight
-        if plan.model == "processes":
-            return False
-        self._pending = None
-        self._go(plan, sight, now)
-        return True
 
     def _take_over(self, plan: Plan, engine: Engine) -> None:
         """Let the processes begin, unless what is left would not reward them."""
