@@ -135,7 +135,7 @@ fn attached(why: &Why, pid: u32) -> Result<Seen, Error> {
 /// have run Python to be spoken of.
 fn unwatched(why: &Why, pid: u32, sampler: Option<&Sampler>) -> Option<Error> {
     let word = why.words[0].to_string_lossy();
-    let is_meant_to_be = !why.is_command || word.contains("python");
+    let is_meant_to_be = !why.is_command || word.contains("python") || is_python_script(&word);
     let not_python = || tercet_sampler::Error::NotPython { pid, command: word.to_string() };
     match sampler.and_then(Sampler::trouble) {
         Some(tercet_sampler::Error::NotPython { .. }) if is_meant_to_be => None,
@@ -144,6 +144,17 @@ fn unwatched(why: &Why, pid: u32, sampler: Option<&Sampler>) -> Option<Error> {
         }
         _ => sampler.and_then(fatal),
     }
+}
+
+/// Whether a command is a script whose first line names Python.
+#[expect(clippy::disallowed_methods, reason = "the command line reads the environment")]
+fn is_python_script(word: &str) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let beside = std::env::split_paths(&folders).map(|folder| folder.join(word));
+    let path = std::iter::once(std::path::PathBuf::from(word)).chain(beside).find(|path| path.is_file());
+    let text = path.and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+    let head = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    head.starts_with(b"#!") && String::from_utf8_lossy(head).contains("python")
 }
 
 /// Why nothing at all could be seen of the program.
