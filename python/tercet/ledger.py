@@ -17,6 +17,7 @@ from tercet.probe import Sight
 __all__ = ["Ledger"]
 
 _THREAD_START_S = 0.0002
+_QUEUED = 2.0
 
 
 class Ledger:
@@ -32,15 +33,25 @@ class Ledger:
         self._clock = clock
         self._lock = threading.Lock()
         self._row_s = 0.0
+        self._alone_s: float | None = None
         self._begin(is_shared=False)
 
     # --- windows ---
 
-    def turn(self, *, is_shared: bool) -> None:
-        """Close the window and begin the next, with workers that share one GIL if `is_shared`."""
+    def turn(self, *, is_shared: bool, alone_s: float | None = None) -> None:
+        """Close the window and begin the next.
+
+        Parameters
+        ----------
+        is_shared
+            Whether the workers share one GIL, and so wait for one another.
+        alone_s
+            How long a task takes alone, where that was seen.
+        """
         with self._lock:
-            self._row_s += self._of_window()
+            self._row_s += self._in_a_row()
             self._begin(is_shared=is_shared)
+            self._alone_s = alone_s
 
     def add_threads(self, count: int) -> None:
         """Note that so many threads are started in this window."""
@@ -87,7 +98,7 @@ class Ledger:
     @property
     def in_a_row_s(self) -> float:
         """The time of all tasks so far, one after another."""
-        return self._row_s + self._of_window()
+        return self._row_s + self._in_a_row()
 
     def _of_window(self) -> float:
         """The same for the window.
@@ -95,9 +106,20 @@ class Ledger:
         Threads wait for the GIL and for one another, which looks like any other wait: where they are crowded, only the
         least of the waits counts as a task's own. A worker process has its GIL to itself.
         """
-        if self._is_shared and self._cpu_s > 0.5 * self.seconds:
+        if self._is_crowded():
             return min(self._wall_s, self.ended * self._least_wait_s + self._cpu_s)
         return self._wall_s
+
+    def _is_crowded(self) -> bool:
+        return self._is_shared and self._cpu_s > 0.5 * self.seconds
+
+    def _in_a_row(self) -> float:
+        """The same again, where tasks may have stood in a queue on the far side: then as long as they took alone."""
+        whole = self._of_window()
+        if self._alone_s is None or not self._is_shared or self._is_crowded():
+            return whole
+        alone = self.ended * self._alone_s
+        return alone if whole > _QUEUED * alone else whole
 
     def sight(self, basis: Sight | None) -> Sight:
         """What the tasks of the window would look like one at a time; of which kinds, an earlier look has to say."""

@@ -56,6 +56,7 @@ _MIXED = 0.85
 _FIRST_THREADS = 8
 _WINDOW_S = 0.05
 _BUSY = 0.6
+_MUCH = 0.3
 _MOVES_APART_S = 0.25
 _WORTH_MOVING = 1.15
 _WORTH_GUESSING = 1.3
@@ -149,6 +150,7 @@ class Pilot:
         self._landed = threading.Lock()
         self._notes: list[str] = []
         self._eye = Eye(home, clock)
+        self._is_warm = False
         self._began = 0.0
         self._look_s = _FIRST_LOOK_S
         self._basis: Sight | None = None
@@ -269,13 +271,23 @@ class Pilot:
                 self.note(self._eye.blindness)
             self._look_s = _SECOND_LOOK_S
             return self._look_s
-        sight = self._eye.sight()
         self._look_s = min(2 * self._look_s, _RAREST_LOOK_S)
-        if self._is_enough(sight):
+        if (sight := self._fresh_sight()) is not None:
             self._consider(sight, now)
-            if sight.is_complete and sight.wall_s >= _WINDOW_S:
-                self._eye.begin()
         return _CLIMB_S if self._sizer is not None or self._pending is not None else self._look_s
+
+    def _fresh_sight(self) -> Sight | None:
+        """What tasks in place do, where enough was seen to act on it.
+
+        The first task often does what no other has to, such as importing: once it has ended, looking begins anew.
+        """
+        sight = self._eye.sight()
+        is_first = sight.is_complete and not self._is_warm
+        self._is_warm = self._is_warm or is_first
+        is_enough = self._is_enough(sight)
+        if is_first or (is_enough and sight.is_complete and sight.wall_s >= _WINDOW_S):
+            self._eye.begin()
+        return sight if is_enough else None
 
     def _is_nearly_done(self) -> bool:
         """Whether so little is left in place that nothing could gain anything any more."""
@@ -366,8 +378,7 @@ class Pilot:
     def _go(self, plan: Plan, sight: Sight, now: float) -> None:
         """Move to another plan where that gains enough."""
         if plan.model == self.plan.model:
-            if plan.model == "processes" and plan.workers != self.plan.workers:
-                self._switch(plan, self._open(plan))
+            self._resize(plan, sight)
             return
         gain = (self.verdict.get("speedup") or self._expected(plan)) / max(1e-9, self._expected(self.plan))
         is_sure = sight.is_complete and max(sight.samples, sight.finished) >= _SURE
@@ -379,6 +390,15 @@ class Pilot:
             self._open_threads(plan.workers, sight)
         else:
             self._open_processes(plan, sight)
+
+    def _resize(self, plan: Plan, sight: Sight) -> None:
+        """Stay with an engine, of another size."""
+        most = self._sizer.target if self._sizer is not None else self.plan.workers
+        if plan.model == "processes" and plan.workers != self.plan.workers:
+            self._switch(plan, self._open(plan))
+        elif plan.model == "threads" and plan.workers > most:
+            self._sizer = Sizer(self.plan.workers, plan.workers, sight.task_s if sight.is_complete else None)
+            self._course.widen(8 * plan.workers)
 
     # --- moving ---
 
@@ -501,11 +521,27 @@ class Pilot:
                 return None
             self._moved = now
             return self._look_s
+        if self._has_changed_its_mind(now):
+            return _CLIMB_S
         if not engine.is_ready:
             return 0.02
         self._pending = None
         self._take_over(plan, engine)
         return _WINDOW_S
+
+    def _has_changed_its_mind(self, now: float) -> bool:
+        """Whether whole tasks, seen while the processes start, are no work for processes after all."""
+        if self._wishes.model is not None or self.plan.model != "plain" or (sight := self._fresh_sight()) is None:
+            return False
+        if not sight.is_complete:
+            return False
+        plan = self._ask(sight, self._course.left)
+        self._basis = sight
+        if plan.model == "processes":
+            return False
+        self._pending = None
+        self._go(plan, sight, now)
+        return True
 
     def _take_over(self, plan: Plan, engine: Engine) -> None:
         """Let the processes begin, unless what is left would not reward them."""
@@ -560,11 +596,15 @@ class Pilot:
             self._stay(engine.refusal)
             self._return_home(now)
             return self._look_s
+        self._complete_basis()
         if self._look_closer(engine, now):
             return _CLIMB_S
-        self._size_threads(engine)
-        if self._ledger.seconds >= _WINDOW_S and self._ledger.ended >= 3:
+        is_window = self._ledger.seconds >= _WINDOW_S and self._ledger.ended >= 3
+        if is_window:
             self._review(now)
+        if is_window or (self._sizer is not None and self._sizer.is_climbing):
+            self._size_threads(engine)
+        if is_window:
             self._turn()
         is_climbing = self._sizer is not None and self._sizer.is_climbing
         return _CLIMB_S if is_climbing or self._closer_until is not None else _WINDOW_S
@@ -584,7 +624,7 @@ class Pilot:
         self._closer_until = None
         self._closer_again = now + _MOVES_APART_S
         glimpse = self._eye.glimpse()
-        if glimpse is not None:
+        if glimpse is not None and glimpse.computing() > _MUCH:
             self._consider(self._ledger.together(self._basis, glimpse), now)
         return False
 
@@ -620,8 +660,23 @@ class Pilot:
         if is_settled or self._basis is None:
             self._ask(sight, self._course.left)
             self._basis = sight
-        elif sight.differs_from(self._basis):
+        elif sight.differs_from(self._basis) and not self._only_waits_longer(sight):
             self._consider(sight, now)
+
+    def _only_waits_longer(self, sight: Sight) -> bool:
+        """Whether threads only wait longer than the first tasks did, on the far side or in a queue before it."""
+        assert self._basis is not None
+        is_longer = sight.task_s > self._basis.task_s
+        return self.plan.model == "threads" and is_longer and sight.computing() <= self._basis.computing()
+
+    def _complete_basis(self) -> None:
+        """Once the first task has ended, in place beside the threads that were opened for its sake, know its time."""
+        ran, wall_s, cpu_s = self._home.so_far()
+        if self._basis is None or self._basis.is_complete or ran == 0 or self._home.is_busy:
+            return
+        self._basis = Sight(ran, wall_s, cpu_s, 0.0, self._basis.kinds, self._basis.samples)
+        if self._sizer is not None:
+            self._sizer.learn(self._basis.task_s)
 
     # --- figures ---
 
@@ -629,7 +684,8 @@ class Pilot:
         self._ledger.take_in(list(self.engines.values()), self.engines.get(self.plan.model))
 
     def _turn(self) -> None:
-        self._ledger.turn(is_shared=self.plan.model == "threads")
+        alone_s = self._basis.task_s if self._basis is not None and self._basis.is_complete else None
+        self._ledger.turn(is_shared=self.plan.model == "threads", alone_s=alone_s)
 
     @property
     def in_a_row_s(self) -> float:

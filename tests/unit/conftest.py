@@ -72,7 +72,7 @@ class FakeNative:
     def see(self, samples: int, cpu_s: float = 0.0, **shares: float) -> None:
         """From now on, the probe has seen this: kinds by name, ``cpu_gil`` for ``cpu-gil``."""
         kinds = {name.replace("_", "-"): share for name, share in shares.items()}
-        self.seen = {**self.seen, "samples": samples, "cpu_s": cpu_s, "shares": kinds}
+        self.seen = {**self.seen, "samples": samples, "wall_s": samples / 2000, "cpu_s": cpu_s, "shares": kinds}
 
     def decide(self, profile: str) -> str:
         self.profiles.append(json.loads(profile))

@@ -85,6 +85,14 @@ def test_processes_do_not_share_a_gil_so_their_waits_are_their_own(desk: Desk) -
     assert desk.ledger.in_a_row_s == pytest.approx(2.0)
 
 
+def test_what_tasks_wait_in_a_queue_on_the_far_side_is_no_time_of_theirs(desk: Desk) -> None:
+    desk.ledger.turn(is_shared=True, alone_s=0.01)
+    desk.crew.note_tasks(10, 0.3, 0.0)
+    desk.take_in()
+    assert desk.ledger.in_a_row_s == pytest.approx(0.1)
+    assert desk.ledger.sight(None).wall_s == pytest.approx(3.0)
+
+
 def test_the_rate_is_what_tasks_use_and_not_what_it_costs_to_start_threads(desk: Desk) -> None:
     desk.ledger.turn(is_shared=True)
     desk.ledger.add_threads(10)

@@ -217,6 +217,21 @@ def test_work_goes_on_in_place_until_processes_are_ready(stage: Any, native: Any
     assert here.pilot.plan == Plan("processes", 4)
 
 
+def test_a_first_task_that_computes_and_others_that_wait_change_the_choice(stage: Any, native: Any) -> None:
+    """The first may have had to import something; processes that are starting for its sake are not used."""
+    here = computing_stage(stage, native)
+    here.sees(0.01, computing=1.0, cpu_gil=1.0)
+    assert [engine.model for engine in here.engines] == ["processes"]
+    here.sees(0.02, finished=1, computing=1.0, cpu_gil=1.0)
+    answer(native, "threading", 30, 25.0)
+    here.sees(0.03, finished=2, network=1.0)
+    assert native.profiles[-1]["tasks"]["wall_s"] == pytest.approx(0.015)
+    assert here.pilot.plan.model == "threads"
+    here.engines[0].ready = True
+    here.passes(0.02)
+    assert here.pilot.plan.model == "threads"
+
+
 def test_the_task_that_still_runs_in_place_counts_as_a_worker(stage: Any, native: Any) -> None:
     here = computing_stage(stage, native)
     here.sees(0.01, finished=1, computing=1.0, cpu_gil=1.0)
@@ -402,13 +417,23 @@ def test_waits_that_turn_into_computing_are_looked_at_closer_and_moved(stage: An
     here.busy_s += 0.3
     here.passes(0.3)
     assert native.probes[0].watched[-1] == 815
-    native.see(40, cpu_gil=0.2, gil_wait=0.8)
+    native.see(40, cpu_s=0.004, cpu_gil=0.2, gil_wait=0.8)
     here.passes(0.021)
     assert [engine.model for engine in here.engines] == ["threads", "processes"]
     here.engines[1].ready = True
     here.passes(0.02)
     assert here.pilot.plan.model == "processes"
     assert here.engines[0].sizes[-1] == 0
+
+
+def test_a_closer_look_that_finds_nothing_but_waiting_changes_nothing(stage: Any, native: Any) -> None:
+    here = waiting_stage(stage, native)
+    answer(native, "nothing", 1, 1.0)
+    here.busy_s += 0.3
+    here.passes(0.3)
+    native.see(40, lock=1.0)
+    here.passes(0.021)
+    assert here.pilot.plan.model == "threads"
 
 
 def test_a_busy_processor_that_native_code_explains_is_no_reason_to_look_closer(stage: Any, native: Any) -> None:
@@ -418,7 +443,40 @@ def test_a_busy_processor_that_native_code_explains_is_no_reason_to_look_closer(
     here.sees(0.02, finished=30, computing=1.0, cpu_nogil=1.0)
     here.busy_s += 0.4
     here.passes(0.3)
-    assert native.probes[0].watched == [4711]
+    assert 815 not in native.probes[0].watched
+
+
+def test_threads_grow_beyond_what_a_first_look_expected(stage: Any, native: Any) -> None:
+    here = waiting_stage(stage, native)
+    answer(native, "threading", 40, 30.0)
+    here.tally(here.engines[0], 60, 0.0005, 0.0)
+    here.passes(0.3)
+    for _ in range(5):
+        here.passes(0.004)
+    assert here.engines[0].sizes == [8, 16, 32, 40]
+
+
+def test_threads_that_wait_longer_than_the_first_tasks_did_are_no_reason_to_ask_again(stage: Any, native: Any) -> None:
+    here = waiting_stage(stage, native)
+    asked = len(native.profiles)
+    here.tally(here.engines[0], 20, 0.08, 0.0)
+    here.passes(0.3)
+    assert len(native.profiles) == asked
+
+
+def test_how_long_the_first_task_took_is_known_once_it_has_ended(stage: Any, native: Any) -> None:
+    answer(native, "threading", 100)
+    here = stage(compute, total=5000)
+    here.passes(0.0015)
+    here.sees(0.004, sleep=1.0)
+    for _ in range(6):
+        here.passes(0.004)
+    assert here.engines[0].sizes[-1] == 100
+    here.home.figures, here.home.is_busy = (1, 0.01, 0.0), False
+    for _ in range(3):
+        here.tally(here.engines[0], 20, 0.2, 0.0)
+        here.passes(0.06)
+    assert here.engines[0].sizes[-1] <= 50, "20 in 60 ms at 10 ms each are 3 that are not in a queue"
 
 
 def test_tasks_that_compute_less_in_processes_than_expected_are_judged_again(stage: Any, native: Any) -> None:

@@ -44,17 +44,16 @@ def test_a_step_that_brings_nothing_is_taken_back() -> None:
 
 def test_too_many_after_a_climb_in_good_faith_are_tried_with_fewer() -> None:
     sizer = Sizer(64, 64, 0.02)
-    sizer.after(0.5, 200)
-    assert sizer.workers == 10
-    sizer.after(0.5, 200)
-    assert sizer.workers == 10
+    found = [sizer.after(0.5, 200) for _ in range(8)]
+    assert found[0] == 16
+    assert found[-1] == 10
     assert sizer.is_settled
 
 
 def test_fewer_that_bring_less_give_way_to_the_former_number() -> None:
     sizer = Sizer(64, 64, 0.02)
     sizer.after(0.5, 200)
-    sizer.after(0.5, 60)
+    sizer.after(0.5, 100)
     assert sizer.workers == 64
     assert sizer.is_settled
 
@@ -62,8 +61,21 @@ def test_fewer_that_bring_less_give_way_to_the_former_number() -> None:
 def test_a_window_too_short_to_judge_by_changes_nothing() -> None:
     sizer = Sizer(64, 64, 0.02)
     assert sizer.after(0.01, 200) == 64
+    assert not sizer.is_settled
+    sizer = Sizer(64, 64, 0.02)
     assert sizer.after(0.5, 3) == 64
     assert not sizer.is_settled
+
+
+def test_short_windows_are_put_together() -> None:
+    sizer = Sizer(64, 64, 0.05)
+    assert [sizer.after(0.05, 8) for _ in range(3)] == [64, 64, 16]
+
+
+def test_how_long_a_task_takes_may_be_learnt_later() -> None:
+    sizer = Sizer(64, 64, None)
+    sizer.learn(0.02)
+    assert sizer.after(0.5, 200) == 16
 
 
 @given(
