@@ -7,7 +7,8 @@ no clock and no thread, so that every case is a table in a test.
    second (the bias of .NET's thread pool against more threads), or the step is taken back. Long tasks give nothing to
    judge while the climb lasts; it then goes on in good faith.
 2. *Check*: by Little's law, workers that are kept busy number as many as tasks end in the time that one takes alone.
-   Far fewer means that the rest stand in a queue somewhere else, so that fewer are tried: as many, but at least a quarter.
+   Far fewer means that the rest stand in a queue somewhere else, so that fewer are tried: as many as these, but at
+   least a quarter.
 3. *Trial*: if they bring 10 % less a second, tasks have merely become longer, and the larger number returns for good;
    otherwise the check is made again.
 """

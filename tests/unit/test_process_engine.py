@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import gc
 import itertools
 import os
 import socket
@@ -283,14 +284,15 @@ def process_state(pid: int) -> str | None:
 
 @pytest.mark.parametrize("kills", [True, False])
 def test_nothing_is_left_behind(bench: Any, tasks: Any, kills: bool) -> None:
+    gc.collect()
     before, threads, files = children(), set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
     at = bench("processes", tasks.triple, range(100))
     at.results()
     at.course.close()
     at.engine.close(30, kills=kills)
     assert children() == before
-    assert set(threading.enumerate()) == threads
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert set(threading.enumerate()) <= threads
+    assert len(os.listdir("/proc/self/fd")) <= files
 
 
 def test_a_task_that_never_ends_is_killed(bench: Any, tasks: Any) -> None:
