@@ -21,7 +21,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
-from _result import Result, median, quartiles, say
+from _result import Result, interval, median, say
 
 import tercet
 
@@ -165,7 +165,7 @@ def row_of(name, times, advice, first):
     medians = {way: median(seconds) for way, seconds in times.items()}
     ours = medians.pop("tercet.map")
     best = min(medians, key=medians.get)
-    low, high = quartiles(times["tercet.map"])
+    low, high = interval(times["tercet.map"])
     alone = medians.get("plain loop")
     return [
         name,
@@ -186,7 +186,7 @@ def milliseconds(seconds):
     return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
-HEADS = ["workload", "plain", "best by hand", "ms", "tercet.map chose", "ms ", "quartiles", "ratio", "first use"]
+HEADS = ["workload", "plain", "best by hand", "ms", "tercet.map chose", "ms ", "95 %", "ratio", "first use"]
 
 
 def main():
