@@ -22,5 +22,24 @@ from tercet.advice import Advice
 from tercet.auto import Map, map, why
 from tercet.errors import NotPortable, RemoteError, WorkerDied
 from tercet.executor import Executor
+from tercet.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Future, as_completed, wait
+from tercet.thread_pool import ThreadPoolExecutor
 
-__all__ = ["Advice", "Executor", "Map", "NotPortable", "RemoteError", "WorkerDied", "__version__", "map", "why"]
+__all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
+    "Advice",
+    "Executor",
+    "Future",
+    "Map",
+    "NotPortable",
+    "RemoteError",
+    "ThreadPoolExecutor",
+    "WorkerDied",
+    "__version__",
+    "as_completed",
+    "map",
+    "wait",
+    "why",
+]

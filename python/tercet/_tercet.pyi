@@ -1,8 +1,28 @@
 """The native half of tercet."""
 
-from typing import TypedDict, final
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future as _AnyFuture
+from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, final
 
-__all__ = ["Probe", "__version__", "build_info", "decide", "machine", "main"]
+__all__ = [
+    "Completions",
+    "Future",
+    "MapIterator",
+    "Probe",
+    "ThreadPool",
+    "Work",
+    "__version__",
+    "build_info",
+    "close_all_pools",
+    "decide",
+    "forget_threads",
+    "machine",
+    "main",
+    "wait",
+]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 __version__: str
 
@@ -35,6 +55,110 @@ class Probe:
         """Stop watching until the next `watch`."""
     def stop(self) -> None:
         """End the native thread; the probe sees nothing any more."""
+
+class Future:
+    """The state of a task and its outcome. `tercet.Future` is the class to use."""
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> Future: ...
+    def __init__(self) -> None: ...
+    def cancel(self) -> bool:
+        """Cancel the future if it has not begun, and return whether it is cancelled."""
+    def cancelled(self) -> bool:
+        """Return True if the future was cancelled."""
+    def running(self) -> bool:
+        """Return True if the task is being executed."""
+    def done(self) -> bool:
+        """Return True if the future was cancelled or has an outcome."""
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the result of the task, waiting for it if need be; raise what it raised."""
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the task raised, or None, waiting for it if need be."""
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Call `fn` with this future once it is done; at once if it is."""
+    def set_running_or_notify_cancel(self) -> bool:
+        """Begin the task, or settle it if it was cancelled; return whether it is to run. For executors and tests."""
+    def set_result(self, result: Any) -> None:
+        """Set the result. For executors and tests."""
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Set the exception. For executors and tests."""
+
+class ThreadPool:
+    """The native half of `tercet.ThreadPoolExecutor`."""
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> ThreadPool: ...
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _AnyFuture[_T]:
+        """Schedule `fn(*args, **kwargs)` and return a future for its outcome."""
+
+    # For `tercet.thread_pool` alone.
+    def _open(
+        self,
+        limit: int,
+        hirer: Callable[[Work], None],
+        *,
+        lines: int,
+        idle_timeout: float | None,
+        copies_context: bool,
+        is_daemon: bool,
+    ) -> None:
+        """Set up the pool: the limit, how to start a thread, and the options."""
+    def _map(
+        self,
+        function: Callable[..., _T],
+        items: Iterable[Any],
+        timeout: float | None,
+        buffersize: int | None,
+        *,
+        is_spread: bool,
+        is_at_hand: bool,
+    ) -> MapIterator[_T]:
+        """Call a function with each item of an iterator; with `is_spread` an item is a tuple of arguments."""
+    def _close(self, cancels: bool) -> None:
+        """Take no more tasks, and cancel those that wait if `cancels`."""
+    def _resize(self, limit: int) -> None:
+        """Change how many workers there may be."""
+    def _waiting(self) -> int:
+        """Return how many tasks wait."""
+    def _count(self) -> tuple[int, int, int]:
+        """Return how many workers are alive, resting and waiting for other tasks."""
+    @property
+    def _shutdown(self) -> bool: ...
+    @property
+    def _broken(self) -> str | bool: ...
+
+@final
+class Work:
+    """What a thread of a pool runs."""
+
+    def __call__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> bool:
+        """Run tasks until there is no more need of this thread; return whether the pool goes on without it."""
+
+@final
+class MapIterator(Iterator[_T]):
+    """The results of a map, in order."""
+
+    def __iter__(self) -> MapIterator[_T]: ...
+    def __next__(self) -> _T: ...
+    def close(self) -> None:
+        """Cancel what has not begun; there are no more results."""
+
+@final
+class Completions(Generic[_T]):
+    """Futures in the order in which they are settled."""
+
+    def __new__(cls, futures: list[_AnyFuture[_T]], timeout: float | None) -> Completions[_T]: ...
+    def __iter__(self) -> Completions[_T]: ...
+    def __next__(self) -> _AnyFuture[_T]: ...
+
+def wait(
+    futures: list[_AnyFuture[_T]], timeout: float | None, return_when: str
+) -> tuple[set[_AnyFuture[_T]], set[_AnyFuture[_T]]]:
+    """Wait for futures and return the set of those that are settled and the set of the others."""
+
+def close_all_pools() -> None:
+    """Close all pools, because the interpreter ends."""
+
+def forget_threads() -> None:
+    """Forget, in a child process, the threads that stayed in its parent, and what waits for them."""
 
 def main(arguments: list[str], python: str | None = None) -> int:
     """Run the command line and return its exit code."""

@@ -20,7 +20,6 @@ shared one by one as they come, so that none has to wait for the next.
 from __future__ import annotations
 
 import heapq
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +28,9 @@ from operator import length_hint
 from time import perf_counter
 from typing import Any, Protocol
 
-__all__ = ["Asker", "Batch", "Course", "Item", "feed_of", "has_gil"]
+from tercet.machine import has_gil
+
+__all__ = ["Asker", "Batch", "Course", "Item", "feed_of"]
 
 Item = Any
 """The arguments of one call, in the form that the work says."""
@@ -79,11 +80,6 @@ def feed_of(items: Sequence[Item]) -> Iterator[Item]:
     Under the GIL the iterator of a list is one: it costs nothing. A free-threaded interpreter needs a lock.
     """
     return iter(items) if has_gil() else _LockedFeed(items)
-
-
-def has_gil() -> bool:
-    """Whether the interpreter has a GIL that is on."""
-    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
 
 class _LockedFeed:

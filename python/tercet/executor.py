@@ -20,6 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 from tercet.advice import Advice
 from tercet.auto import check_choice
 from tercet.course import Batch, Course, Item
+from tercet.futures import Future, map_by_submit
 from tercet.pilot import Wishes
 from tercet.run import GRACE_S, Run
 from tercet.source import is_coroutine_function, name_of, unwrapped
@@ -33,7 +34,6 @@ T = TypeVar("T")
 _LANES_MOST = 32
 _UNBOUNDED = 1 << 60
 
-Future = concurrent.futures.Future
 
 
 class Executor(concurrent.futures.Executor):
@@ -99,36 +99,9 @@ class Executor(concurrent.futures.Executor):
         buffersize
             How many calls may be under way ahead of the results that were taken; ``None`` submits all at once.
         """
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        deadline = None if timeout is None else time.monotonic() + timeout
-        source = zip(*iterables, strict=False)
-        futures = deque(self.submit(fn, *args) for args in itertools.islice(source, buffersize))
-        return self._results(fn, source, futures, deadline)
-
-    def _results(
-        self, fn: Callable[..., T], source: Iterator[Item], futures: deque[Future[T]], deadline: float | None
-    ) -> Iterator[T]:
-        try:
-            while futures:
-                future = futures.popleft()
-                try:
-                    result = future.result(None if deadline is None else deadline - time.monotonic())
-                except BaseException:
-                    future.cancel()
-                    raise
-                finally:
-                    del future
-                futures.extend(self.submit(fn, *args) for args in itertools.islice(source, 1))
-                yield result
-                del result
-        finally:
-            for future in futures:
-                future.cancel()
+        return map_by_submit(self.submit, fn, iterables, timeout, buffersize)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls.

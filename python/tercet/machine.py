@@ -6,10 +6,11 @@ the costs begin as medians of a 2-core machine and become this machine's own as 
 
 from __future__ import annotations
 
+import sys
 import threading
 from types import ModuleType
 
-__all__ = ["Costs", "costs", "machine", "native"]
+__all__ = ["Costs", "costs", "has_gil", "machine", "native"]
 
 
 def native() -> ModuleType:
@@ -17,6 +18,11 @@ def native() -> ModuleType:
     from tercet import _tercet
 
     return _tercet
+
+
+def has_gil() -> bool:
+    """Whether the interpreter has a GIL that is on."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
 
 class Costs:

@@ -5,9 +5,17 @@
 
 #![expect(clippy::doc_markdown, clippy::doc_link_with_quotes, reason = "these are Python's docstrings")]
 
+mod call;
 mod door;
 mod error;
+mod future;
+mod gather;
+mod names;
+mod pause;
+mod pool;
 mod probe;
+mod spread;
+mod worker;
 
 use std::ffi::OsString;
 
@@ -23,7 +31,17 @@ mod _tercet {
     #[pymodule_export]
     use super::{build_info, decide, machine, main};
     #[pymodule_export]
+    use crate::future::Future;
+    #[pymodule_export]
+    use crate::gather::{Completions, wait};
+    #[pymodule_export]
+    use crate::pool::{ThreadPool, close_all_pools, forget_threads};
+    #[pymodule_export]
     use crate::probe::Probe;
+    #[pymodule_export]
+    use crate::spread::MapIterator;
+    #[pymodule_export]
+    use crate::worker::Work;
     #[expect(non_upper_case_globals, reason = "it is the name that Python knows")]
     #[pymodule_export]
     const __version__: &str = super::VERSION;

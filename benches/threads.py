@@ -1,0 +1,470 @@
+"""What a task costs in a pool of threads, beside the pools that people use today.
+
+    ./x bench threads                       about six minutes
+    ./x bench threads --only submit map
+    ./x bench threads --write
+
+How it is measured
+------------------
+1. Each case runs in a process of its own for each pool and each round; the pools take turns, in a new order each round.
+2. The cases check what comes back. The figure of a pool is the median of the rounds; beside it stands its ratio to the
+   standard library's, taken within each round.
+3. `limit` is what two threads can do at best with bare locks and no pool at all, where that means something.
+
+pebble and joblib are rivals, not dependencies: `.venv/bin/pip install pebble joblib` brings them in.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import multiprocessing.pool
+import os
+import queue
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from _result import Result, interval, median, say
+
+CLAIM = (
+    "tercet.ThreadPoolExecutor takes a task, runs it and brings its result back in a fraction of the time that the pools "
+    "of today take, and lets more waits overlap."
+)
+WORKERS = 8
+MANY_WAITERS = 50
+
+
+def noop(*_):
+    """Do nothing."""
+
+
+def identity(value):
+    """Return what is given."""
+    return value
+
+
+# --- the pools, behind one face ---------------------------------------------------------------------------------
+
+
+class Futures:
+    """Any pool with `submit` and `map` of `concurrent.futures`."""
+
+    def __init__(self, pool):
+        self.pool = pool
+        self.submit, self.map = pool.submit, pool.map
+
+    def close(self):
+        self.pool.shutdown()
+
+
+class Stdlib(Futures):
+    name = "stdlib"
+
+    def __init__(self, workers):
+        super().__init__(concurrent.futures.ThreadPoolExecutor(workers))
+
+
+class Tercet(Futures):
+    name = "tercet"
+
+    def __init__(self, workers):
+        import tercet
+
+        super().__init__(tercet.ThreadPoolExecutor(workers))
+
+
+class Multiprocessing:
+    """`multiprocessing.pool.ThreadPool`, whose `map` sends chunks of its own."""
+
+    name = "ThreadPool"
+
+    def __init__(self, workers):
+        self.pool = multiprocessing.pool.ThreadPool(workers)
+
+    def submit(self, fn, *args):
+        answer = self.pool.apply_async(fn, args)
+        answer.result = answer.get
+        return answer
+
+    def map(self, fn, items):
+        return self.pool.map(fn, items)
+
+    def close(self):
+        self.pool.close()
+        self.pool.join()
+
+
+class Pebble:
+    name = "pebble"
+
+    def __init__(self, workers):
+        from pebble import ThreadPool
+
+        self.pool = ThreadPool(max_workers=workers)
+
+    def submit(self, fn, *args):
+        return self.pool.schedule(fn, args=args)
+
+    def map(self, fn, items):
+        return self.pool.map(fn, items).result()
+
+    def close(self):
+        self.pool.close()
+        self.pool.join()
+
+
+class Joblib:
+    name = "joblib"
+
+    def __init__(self, workers):
+        import joblib
+
+        self.joblib, self.pool = joblib, joblib.Parallel(n_jobs=workers, backend="threading").__enter__()
+
+    def map(self, fn, items):
+        return self.pool(self.joblib.delayed(fn)(item) for item in items)
+
+    def close(self):
+        self.pool.__exit__(None, None, None)
+
+
+POOLS = {kind.name: kind for kind in (Tercet, Stdlib, Multiprocessing, Pebble, Joblib)}
+
+
+# --- the cases --------------------------------------------------------------------------------------------------
+
+
+class Case:
+    """One thing that people do with a pool."""
+
+    unit = ""
+    is_better_high = True
+    workers = WORKERS
+    needs = "submit"
+
+    def limit(self):
+        """What is possible without any pool."""
+        return None
+
+
+class Submit(Case):
+    """100 k no-ops submitted by one thread, then all results."""
+
+    name, unit, count = "submit", "tasks/s", 100_000
+
+    def run(self, pool):
+        warm(pool)
+        started = time.perf_counter()
+        futures = [pool.submit(identity, number) for number in range(self.count)]
+        total = sum(future.result() for future in futures)
+        took = time.perf_counter() - started
+        assert total == sum(range(self.count))
+        return self.count / took
+
+
+class Producers(Case):
+    """The same from eight threads."""
+
+    name, unit, count = "producers", "tasks/s", 100_000
+
+    def run(self, pool):
+        warm(pool)
+        totals = []
+
+        def produce():
+            futures = [pool.submit(identity, number) for number in range(self.count // 8)]
+            totals.append(sum(future.result() for future in futures))
+
+        threads = [threading.Thread(target=produce) for _ in range(8)]
+        started = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        took = time.perf_counter() - started
+        assert totals == [sum(range(self.count // 8))] * 8
+        return self.count / took
+
+
+class Map(Case):
+    """`map` over 100 k no-ops; ThreadPool and joblib send chunks of their own."""
+
+    name, unit, count, needs = "map", "tasks/s", 100_000, "map"
+
+    def run(self, pool):
+        started = time.perf_counter()
+        results = list(pool.map(identity, range(self.count)))
+        took = time.perf_counter() - started
+        assert results == list(range(self.count))
+        return self.count / took
+
+
+class Latency(Case):
+    """`submit(...).result()`, one at a time: the median."""
+
+    name, unit, is_better_high, count, share = "latency", "us p50", False, 10_000, 0.5
+
+    def run(self, pool):
+        warm(pool)
+        times = []
+        for number in range(self.count):
+            started = time.perf_counter()
+            result = pool.submit(identity, number).result()
+            times.append(time.perf_counter() - started)
+            assert result == number
+        times.sort()
+        return 1e6 * times[int(len(times) * self.share)]
+
+    def limit(self):
+        """Two hand-overs between threads by bare locks."""
+        here, there = threading.Lock(), threading.Lock()
+        here.acquire()
+        there.acquire()
+
+        def answer():
+            for _ in range(self.count):
+                there.acquire()
+                here.release()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        times = []
+        for _ in range(self.count):
+            started = time.perf_counter()
+            there.release()
+            here.acquire()
+            times.append(time.perf_counter() - started)
+        thread.join()
+        return 1e6 * sorted(times)[int(len(times) * self.share)]
+
+
+class Tail(Latency):
+    """The same: the slowest in a hundred."""
+
+    name, unit, share = "latency99", "us p99", 0.99
+
+    def limit(self):
+        return None
+
+
+class Sleep(Case):
+    """1000 tasks that sleep for 1 ms on 50 threads, as a share of the ideal 20 ms."""
+
+    name, unit, workers, count = "sleep", "% of ideal", MANY_WAITERS, 1000
+
+    def run(self, pool):
+        warm(pool, self.workers)
+        started = time.perf_counter()
+        futures = [pool.submit(time.sleep, 0.001) for _ in range(self.count)]
+        for future in futures:
+            future.result()
+        return 100 * self.count * 0.001 / self.workers / (time.perf_counter() - started)
+
+
+class Receive(Case):
+    """1000 tasks that wait 1 ms for a byte from loopback, on 50 threads."""
+
+    name, unit, workers, count = "recv", "% of ideal", MANY_WAITERS, 1000
+
+    def run(self, pool):
+        server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
+        port = int(server.stdout.readline())
+        free = queue.SimpleQueue()
+        for _ in range(self.workers):
+            free.put(socket.create_connection(("127.0.0.1", port)))
+
+        def ask(number):
+            connection = free.get()
+            connection.send(bytes([number % 256]))
+            answer = connection.recv(1)
+            free.put(connection)
+            return answer[0]
+
+        try:
+            warm(pool, self.workers)
+            started = time.perf_counter()
+            futures = [pool.submit(ask, number) for number in range(self.count)]
+            answers = [future.result() for future in futures]
+            took = time.perf_counter() - started
+        finally:
+            server.kill()
+            server.wait()
+        assert answers == [number % 256 for number in range(self.count)]
+        return 100 * self.count * 0.001 / self.workers / took
+
+
+SERVER = """
+import selectors, socket, time, heapq
+listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+print(listener.getsockname()[1], flush=True)
+ready, due = selectors.DefaultSelector(), []
+ready.register(listener, 1)
+while True:
+    left = max(due[0][0] - time.perf_counter(), 0) if due else None
+    for key, _ in ready.select(left):
+        if key.fileobj is listener:
+            ready.register(listener.accept()[0], 1)
+        elif said := key.fileobj.recv(1):
+            heapq.heappush(due, (time.perf_counter() + 0.001, key.fd, said, key.fileobj))
+        else:
+            ready.unregister(key.fileobj)
+    while due and due[0][0] <= time.perf_counter():
+        _, _, said, connection = heapq.heappop(due)
+        connection.send(said)
+"""
+
+
+class Nested(Case):
+    """A task that submits a task and waits for it: the time of a pair, one after another."""
+
+    name, unit, is_better_high, count = "nested", "us a pair", False, 5_000
+
+    def run(self, pool):
+        def outer(number):
+            return pool.submit(identity, number).result()
+
+        warm(pool)
+        started = time.perf_counter()
+        total = sum(pool.submit(outer, number).result() for number in range(self.count))
+        took = time.perf_counter() - started
+        assert total == sum(range(self.count))
+        return 1e6 * took / self.count
+
+
+class Memory(Case):
+    """Memory of a task that waits in the queue, with its future."""
+
+    name, unit, is_better_high, count, workers = "memory", "bytes", False, 50_000, 1
+
+    def run(self, pool):
+        gate = threading.Event()
+        first = pool.submit(gate.wait)
+        before = resident()
+        futures = [pool.submit(noop) for _ in range(self.count)]
+        after = resident()
+        gate.set()
+        first.result()
+        futures[-1].result()
+        return (after - before) / self.count
+
+
+def resident():
+    """Bytes of this process in memory."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+CASES = {
+    case.name: case
+    for case in (Submit, Producers, Map, Latency, Tail, Sleep, Receive, Nested, Memory)
+}
+
+
+def warm(pool, workers=WORKERS):
+    """Have every thread of a pool started."""
+    gate = threading.Barrier(workers, timeout=30)
+    if hasattr(pool, "submit"):
+        for future in [pool.submit(gate.wait) for _ in range(workers)]:
+            future.result()
+
+
+# --- one run in a process of its own ------------------------------------------------------------------------------
+
+
+def measure(case, pool):
+    """Run one case on one pool and print the figure."""
+    case = CASES[case]()
+    if pool == "limit":
+        figure = case.limit()
+    else:
+        face = POOLS[pool](case.workers)
+        figure = case.run(face) if hasattr(face, case.needs) else None
+        face.close()
+    print(json.dumps(figure))
+
+
+def ask(case, pool):
+    """Have one case measured on one pool; `None` if it cannot or does not within a minute."""
+    words = [sys.executable, __file__, "--measure", case, pool]
+    try:
+        answer = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        return None
+    if answer.returncode:
+        if "ModuleNotFoundError" not in answer.stderr:
+            say(f"{case} on {pool}: {answer.stderr.strip().splitlines()[-1]}")
+        return None
+    return json.loads(answer.stdout)
+
+
+def shown(figure):
+    """A figure with as many digits as it is worth."""
+    if figure is None:
+        return "-"
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.1f}"
+
+
+def main():
+    """Take turns and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--measure", nargs=2, metavar=("CASE", "POOL"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES), help="the cases to run")
+    parser.add_argument("--pools", nargs="+", choices=list(POOLS), default=list(POOLS), help="the pools to compare")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is run")
+    parser.add_argument("--write", action="store_true", help="keep the page in benches/results")
+    wishes = parser.parse_args()
+    if wishes.measure:
+        measure(*wishes.measure)
+        return 0
+    result = Result("threads", CLAIM)
+    turns = random.Random(1)
+    figures = {}
+    for number in range(wishes.rounds):
+        for case in wishes.only:
+            pools = [*wishes.pools, "limit"]
+            turns.shuffle(pools)
+            for pool in pools:
+                figures.setdefault((case, pool), []).append(ask(case, pool))
+        say(f"round {number + 1} of {wishes.rounds}")
+    rows = [row_of(case, wishes.pools, figures) for case in wishes.only]
+    heads = ["case", "unit", *wishes.pools, "tercet against stdlib", "against the best other", "limit"]
+    result.add_table(heads, rows, right=heads[2:])
+    result.add(f"Medians of {wishes.rounds} rounds; in brackets the interval that has the true median with 95 %.")
+    result.publish(wishes.write)
+    return 0
+
+
+def row_of(name, pools, figures):
+    """One line of the table."""
+    case = CASES[name]
+
+    def middle(pool):
+        seen = [figure for figure in figures[name, pool] if figure is not None]
+        return median(seen) if seen else None
+
+    def ratio(rival):
+        pairs = zip(figures[name, "tercet"], figures[name, rival], strict=True)
+        ratios = [ours / theirs if case.is_better_high else theirs / ours for ours, theirs in pairs if ours and theirs]
+        if not ratios:
+            return "-"
+        low, high = interval(ratios)
+        return f"{median(ratios):.2f}x ({low:.2f} to {high:.2f})"
+
+    middles = {pool: middle(pool) for pool in pools}
+    others = {pool: figure for pool, figure in middles.items() if pool != "tercet" and figure is not None}
+    best = (max if case.is_better_high else min)(others, key=others.get) if others else None
+    return [
+        name,
+        case.unit,
+        *(shown(middles[pool]) for pool in pools),
+        ratio("stdlib") if "stdlib" in pools else "-",
+        f"{best} {ratio(best)}" if best else "-",
+        shown(middle("limit")),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

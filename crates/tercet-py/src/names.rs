@@ -1,0 +1,67 @@
+//! What the standard library calls things: looked up once.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $function:ident = $module:literal, $name:literal;)*) => {
+        $($(#[$doc])*
+        pub(crate) fn $function(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+            static FOUND: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+            let found = FOUND.get_or_try_init(py, || Ok::<_, PyErr>(py.import($module)?.getattr($name)?.unbind()))?;
+            Ok(found.bind(py).clone())
+        })*
+    };
+}
+
+names! {
+    /// The error of a future that was cancelled.
+    cancelled_error = "concurrent.futures", "CancelledError";
+    /// The error of a future that is set twice.
+    invalid_state_error = "concurrent.futures", "InvalidStateError";
+    /// The error of tasks whose pool cannot run them.
+    broken_thread_pool = "concurrent.futures.thread", "BrokenThreadPool";
+    /// Where the standard library's executors complain.
+    logger = "concurrent.futures._base", "LOGGER";
+    /// The lock with which the standard library guards a future.
+    condition = "threading", "Condition";
+    /// A copy of the context variables of the caller.
+    copy_context = "contextvars", "copy_context";
+    /// The class of the futures that pools make.
+    future = "tercet.futures", "Future";
+}
+
+/// The class of the futures that pools make.
+pub(crate) fn future_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+    Ok(future(py)?.cast_into()?)
+}
+
+/// Makes an error of one of these classes.
+pub(crate) fn error(class: PyResult<Bound<'_, PyAny>>, words: Option<String>) -> PyErr {
+    let made = class.and_then(|class| match words {
+        Some(words) => class.call1((words,)),
+        None => class.call0(),
+    });
+    match made {
+        Ok(error) => PyErr::from_value(error),
+        Err(trouble) => trouble,
+    }
+}
+
+/// Complains as `LOGGER.critical(message, exc_info=error)` does.
+pub(crate) fn complain(py: Python<'_>, level: &str, message: &str, about: Option<&Bound<'_, PyAny>>, error: &PyErr) {
+    let words = || -> PyResult<()> {
+        let details = pyo3::types::PyDict::new(py);
+        details.set_item("exc_info", error.value(py))?;
+        let logger = logger(py)?;
+        match about {
+            Some(about) => logger.call_method(level, (message, about), Some(&details))?,
+            None => logger.call_method(level, (message,), Some(&details))?,
+        };
+        Ok(())
+    };
+    if let Err(trouble) = words() {
+        trouble.write_unraisable(py, about);
+    }
+}

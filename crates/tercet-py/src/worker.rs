@@ -1,0 +1,255 @@
+//! The thread that runs tasks.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use tercet_sched::{Job, Next, Wakes};
+
+use crate::call;
+use crate::door::Door;
+use crate::future::{Future, Outcome};
+use crate::names;
+use crate::pool::{self, Pool};
+use crate::spread::Spread;
+
+/// How long a worker keeps the GIL over tasks that never give it up: the interpreter's own default.
+const TURN: Duration = Duration::from_millis(5);
+/// How deep tasks run inside tasks that wait for them. Beyond, another thread takes them.
+const DEEPEST: usize = 32;
+
+/// What workers take from the queue.
+pub(crate) enum Task {
+    Call(Call),
+    Spread(Arc<Spread>),
+}
+
+/// One call and its future.
+pub(crate) struct Call {
+    pub(crate) future: Py<Future>,
+    pub(crate) function: Py<PyAny>,
+    pub(crate) args: Py<PyTuple>,
+    pub(crate) kwargs: Option<Py<PyDict>>,
+    pub(crate) context: Option<Py<PyAny>>,
+}
+
+impl Job for Task {
+    fn share(&mut self) -> Option<Self> {
+        match self {
+            Self::Call(_) => None,
+            Self::Spread(spread) => spread.has_more().then(|| Self::Spread(Arc::clone(spread))),
+        }
+    }
+}
+
+thread_local! {
+    /// The pool whose worker this thread is.
+    static POOL: RefCell<Option<(Arc<Pool>, usize)>> = const { RefCell::new(None) };
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The pool whose worker this thread is, and the number of its line.
+pub(crate) fn here() -> Option<(Arc<Pool>, usize)> {
+    POOL.with_borrow(Clone::clone)
+}
+
+/// Whether this thread is a worker.
+pub(crate) fn is_here() -> bool {
+    POOL.with_borrow(Option::is_some)
+}
+
+/// What a thread of a pool runs.
+#[pyclass(module = "tercet._tercet", frozen)]
+pub(crate) struct Work(pub(crate) Arc<Pool>);
+
+#[pymethods]
+impl Work {
+    /// Run tasks until there is no more need of this thread; return whether the pool goes on without it.
+    fn __call__(&self, py: Python<'_>, initializer: Option<Bound<'_, PyAny>>, initargs: Bound<'_, PyTuple>) -> bool {
+        let generation = pool::generation();
+        let mut worker = self.0.crew.join();
+        if let Some(Err(error)) = initializer.map(|initializer| call::call(&initializer, &initargs, None)) {
+            names::complain(py, "critical", "Exception in initializer:", None, &error);
+            self.0.breaks(py);
+            self.0.obey(py, self.0.crew.leave(&mut worker));
+            return false;
+        }
+        drop(initargs);
+        POOL.set(Some((Arc::clone(&self.0), worker.home())));
+        let mut turn = Turn { began: Instant::now(), wakes: Wakes::new() };
+        let left_early = loop {
+            if generation != pool::generation() {
+                break true;
+            }
+            match self.0.crew.next(&mut worker) {
+                Next::Job(task, duty) => {
+                    self.0.obey(py, duty);
+                    task.run(py, &mut turn);
+                }
+                Next::Rest => {
+                    let until = self.0.idle_timeout.map(|left| Instant::now() + left);
+                    let wakes = std::mem::take(&mut turn.wakes);
+                    // The waiters are woken when the GIL is free: before, they would only wait for it.
+                    let goes_on = py.outside(|| {
+                        drop(wakes);
+                        self.0.crew.rest(&mut worker, until)
+                    });
+                    if !goes_on {
+                        break true;
+                    }
+                    turn.began = Instant::now();
+                }
+                Next::Leave(duty) => {
+                    self.0.obey(py, duty);
+                    break !self.0.crew.is_closed();
+                }
+            }
+        };
+        POOL.set(None);
+        left_early
+    }
+}
+
+/// What a worker has in hand while it holds the GIL.
+pub(crate) struct Turn {
+    began: Instant,
+    /// Who waits for what was just finished.
+    wakes: Wakes,
+}
+
+impl Turn {
+    /// Before a task: those who wait for the last one are not to wait for this one as well.
+    fn begin_task(&mut self) {
+        self.wakes.clear();
+    }
+
+    /// After a task: the GIL goes to whoever wants it, if none of Python's own code has offered it.
+    fn end_task(&mut self, py: Python<'_>) {
+        if self.began.elapsed() > TURN {
+            let wakes = std::mem::take(&mut self.wakes);
+            py.outside(|| drop(wakes));
+            self.began = Instant::now();
+        }
+    }
+}
+
+impl Task {
+    fn run(self, py: Python<'_>, turn: &mut Turn) {
+        match self {
+            Self::Call(call) => {
+                turn.begin_task();
+                turn.wakes = call.run(py);
+                turn.end_task(py);
+            }
+            Self::Spread(spread) => {
+                while let Some((index, item)) = spread.claim() {
+                    turn.begin_task();
+                    turn.wakes.extend(spread.run(py, index, item));
+                    turn.end_task(py);
+                }
+            }
+        }
+    }
+}
+
+impl Call {
+    /// Runs the task, unless it was cancelled. The wakes are for the caller to send.
+    fn run(self, py: Python<'_>) -> Wakes {
+        let future = self.future.bind(py);
+        match Future::start(future) {
+            Ok(true) => {}
+            Ok(false) => return Wakes::new(),
+            Err(error) => {
+                names::complain(py, "critical", "Exception in worker", None, &error);
+                return Wakes::new();
+            }
+        }
+        let (args, kwargs) = (self.args.into_bound(py), self.kwargs.map(|kwargs| kwargs.into_bound(py)));
+        let outcome = outcome_of(py, call_in(py, self.context, self.function.into_bound(py), args, kwargs));
+        // The arguments are gone by now: nothing of the task but its outcome outlives it.
+        Future::finish(future, outcome).unwrap_or_else(|error| {
+            names::complain(py, "critical", "Exception in worker", None, &error);
+            Wakes::new()
+        })
+    }
+}
+
+/// Calls a function, in a context if there is one.
+pub(crate) fn call_in<'py>(
+    py: Python<'py>,
+    context: Option<Py<PyAny>>,
+    function: Bound<'py, PyAny>,
+    args: Bound<'py, PyTuple>,
+    kwargs: Option<Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let Some(context) = context else { return call::call(&function, &args, kwargs.as_ref()) };
+    let run = context.bind(py).getattr("run")?;
+    let all: Vec<_> = std::iter::once(function).chain(args).collect();
+    let all = PyTuple::new(py, all)?;
+    call::call(&run, &all, kwargs.as_ref())
+}
+
+/// What a call came to.
+pub(crate) fn outcome_of(py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) -> Outcome {
+    match result {
+        Ok(value) => Outcome::Value(value.unbind()),
+        Err(error) => Outcome::Error(error.into_value(py).into_any()),
+    }
+}
+
+/// Runs the task of a future here and now, if this is a worker of its pool and nobody has begun it.
+pub(crate) fn run_in_place(slf: &Bound<'_, Future>) -> PyResult<bool> {
+    let future = slf.get();
+    let Some((pool, _)) = future.ticket().and_then(|_| here()) else { return Ok(false) };
+    if future.origin() != pool.origin() {
+        return Ok(false);
+    }
+    let Some(_deeper) = Deeper::begin() else { return Ok(false) };
+    let is_meant = |task: &Task| matches!(task, Task::Call(call) if call.future.is(slf));
+    let task = future.ticket().and_then(|ticket| pool.crew.take(ticket, is_meant));
+    let Some(Task::Call(call)) = task else { return Ok(false) };
+    drop(call.run(slf.py()));
+    Ok(true)
+}
+
+/// One more task inside a task.
+pub(crate) struct Deeper(());
+
+impl Deeper {
+    pub(crate) fn begin() -> Option<Self> {
+        (DEPTH.get() < DEEPEST).then(|| {
+            DEPTH.set(DEPTH.get() + 1);
+            Self(())
+        })
+    }
+}
+
+impl Drop for Deeper {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
+/// A worker that waits for a task of some pool: while it does, it does not count, and another may work in its place.
+pub(crate) struct Blocked(Option<Arc<Pool>>);
+
+impl Blocked {
+    pub(crate) fn begin(py: Python<'_>, waits_for_task: bool) -> PyResult<Self> {
+        let pool = if waits_for_task { here() } else { None };
+        let Some((pool, _)) = pool else { return Ok(Self(None)) };
+        let duty = pool.crew.block();
+        let blocked = Self(Some(Arc::clone(&pool)));
+        pool.obey(py, duty);
+        Ok(blocked)
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.0 {
+            pool.crew.unblock();
+        }
+    }
+}
