@@ -257,63 +257,100 @@ class Sleep(Case):
 
     def run(self, pool):
         warm(pool, self.workers)
-        started = time.perf_counter()
-        futures = [pool.submit(time.sleep, 0.001) for _ in range(self.count)]
-        for future in futures:
+        return self.share(lambda: self.work(pool))
+
+    def work(self, pool):
+        for future in [pool.submit(time.sleep, 0.001) for _ in range(self.count)]:
             future.result()
+
+    def share(self, work):
+        started = time.perf_counter()
+        work()
         return 100 * self.count * 0.001 / self.workers / (time.perf_counter() - started)
 
+    def limit(self):
+        """The same threads without any pool, each with its part of the work known beforehand."""
+        return self.share_of_bare_threads(lambda _: time.sleep(0.001))
 
-class Receive(Case):
+    def share_of_bare_threads(self, task):
+        gate = threading.Barrier(self.workers + 1)
+
+        def run(number):
+            gate.wait()
+            for turn in range(self.count // self.workers):
+                task(number + turn)
+
+        threads = [threading.Thread(target=run, args=(number,)) for number in range(self.workers)]
+        for thread in threads:
+            thread.start()
+        gate.wait()
+        return self.share(lambda: [thread.join() for thread in threads])
+
+
+class Receive(Sleep):
     """1000 tasks that wait 1 ms for a byte from loopback, on 50 threads."""
 
-    name, unit, workers, count = "recv", "% of ideal", MANY_WAITERS, 1000
+    name = "recv"
 
     def run(self, pool):
-        server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
-        port = int(server.stdout.readline())
-        free = queue.SimpleQueue()
-        for _ in range(self.workers):
-            free.put(socket.create_connection(("127.0.0.1", port)))
-
-        def ask(number):
-            connection = free.get()
-            connection.send(bytes([number % 256]))
-            answer = connection.recv(1)
-            free.put(connection)
-            return answer[0]
-
-        try:
+        with Echo(self.workers) as echo:
             warm(pool, self.workers)
-            started = time.perf_counter()
-            futures = [pool.submit(ask, number) for number in range(self.count)]
-            answers = [future.result() for future in futures]
-            took = time.perf_counter() - started
-        finally:
-            server.kill()
-            server.wait()
-        assert answers == [number % 256 for number in range(self.count)]
-        return 100 * self.count * 0.001 / self.workers / took
+            return self.share(lambda: self.work(pool, echo))
+
+    def work(self, pool, echo):
+        futures = [pool.submit(echo.ask, number) for number in range(self.count)]
+        assert [future.result() for future in futures] == [number % 256 for number in range(self.count)]
+
+    def limit(self):
+        with Echo(self.workers) as echo:
+            return self.share_of_bare_threads(echo.ask)
+
+
+class Echo:
+    """A server that sends each byte back after a millisecond, and connections to it."""
+
+    def __init__(self, connections):
+        self._server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
+        port = int(self._server.stdout.readline())
+        self._free = queue.SimpleQueue()
+        for _ in range(connections):
+            self._free.put(socket.create_connection(("127.0.0.1", port)))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._server.kill()
+        self._server.wait()
+
+    def ask(self, number):
+        connection = self._free.get()
+        connection.send(bytes([number % 256]))
+        answer = connection.recv(1)
+        self._free.put(connection)
+        return answer[0]
 
 
 SERVER = """
-import selectors, socket, time, heapq
+import collections, os, select, socket, time
 listener = socket.create_server(("127.0.0.1", 0), backlog=64)
 print(listener.getsockname()[1], flush=True)
-ready, due = selectors.DefaultSelector(), []
-ready.register(listener, 1)
+ready, due, open_ = select.epoll(), collections.deque(), {}
+ready.register(listener.fileno(), select.EPOLLIN)
 while True:
-    left = max(due[0][0] - time.perf_counter(), 0) if due else None
-    for key, _ in ready.select(left):
-        if key.fileobj is listener:
-            ready.register(listener.accept()[0], 1)
-        elif said := key.fileobj.recv(1):
-            heapq.heappush(due, (time.perf_counter() + 0.001, key.fd, said, key.fileobj))
+    left = max(due[0][0] - time.perf_counter(), 0) if due else -1
+    for fd, _ in ready.poll(left):
+        if fd == listener.fileno():
+            connection = listener.accept()[0]
+            open_[connection.fileno()] = connection
+            ready.register(connection.fileno(), select.EPOLLIN)
+        elif said := os.read(fd, 1):
+            due.append((time.perf_counter() + 0.001, fd, said))
         else:
-            ready.unregister(key.fileobj)
+            ready.unregister(fd)
     while due and due[0][0] <= time.perf_counter():
-        _, _, said, connection = heapq.heappop(due)
-        connection.send(said)
+        _, fd, said = due.popleft()
+        os.write(fd, said)
 """
 
 
