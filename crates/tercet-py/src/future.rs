@@ -140,9 +140,12 @@ impl Future {
             Err(refused) => (News::None, Err(refused)),
         })?;
         match finished {
+            Ok((wakes, callbacks)) if callbacks.is_empty() => Ok(wakes),
             Ok((wakes, callbacks)) => {
+                // A callback may wait for whoever waits here.
+                drop(wakes);
                 call_back(slf, callbacks)?;
-                Ok(wakes)
+                Ok(Wakes::new())
             }
             Err((_, state)) => {
                 let words = format!("{}: {}", name_of(state), slf.repr()?);

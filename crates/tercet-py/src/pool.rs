@@ -178,7 +178,7 @@ impl Task {
 pub(crate) struct ThreadPool(OnceLock<Arc<Pool>>);
 
 impl ThreadPool {
-    fn pool(&self) -> PyResult<&Arc<Pool>> {
+    pub(crate) fn pool(&self) -> PyResult<&Arc<Pool>> {
         self.0
             .get()
             .ok_or_else(|| PyRuntimeError::new_err("the executor was not initialized: call `super().__init__()`"))
@@ -248,7 +248,7 @@ impl ThreadPool {
     /// Call a function with each item of an iterator; with `is_spread` an item is a tuple of arguments.
     #[pyo3(signature = (function, items, timeout, buffersize, *, is_spread, is_at_hand))]
     fn _map(
-        &self,
+        slf: &Bound<'_, Self>,
         function: Py<PyAny>,
         items: Bound<'_, PyAny>,
         timeout: Option<&Bound<'_, PyAny>>,
@@ -256,11 +256,10 @@ impl ThreadPool {
         is_spread: bool,
         is_at_hand: bool,
     ) -> PyResult<MapIterator> {
-        let py = items.py();
-        let pool = self.pool()?;
+        let pool = slf.get().pool()?;
         let deadline = pause::Deadline::of(timeout)?;
-        let spread = Spread::new(pool.context(py)?, function, is_spread);
-        MapIterator::begin(pool, spread, &items, deadline, buffersize, is_at_hand)
+        let spread = Spread::new(pool.context(slf.py())?, function, is_spread);
+        MapIterator::begin(slf, spread, &items, deadline, buffersize, is_at_hand)
     }
 
     /// Take no more tasks, and cancel those that wait if `cancels`.

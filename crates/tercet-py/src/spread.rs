@@ -21,7 +21,7 @@ use crate::call;
 use crate::future::Outcome;
 use crate::names;
 use crate::pause::{self, Deadline};
-use crate::pool::Pool;
+use crate::pool::{Pool, ThreadPool};
 use crate::worker::{self, Blocked, Deeper, Task};
 
 /// A function and the items it is called with.
@@ -191,8 +191,8 @@ pub(crate) struct MapIterator {
 
 #[derive(Default)]
 struct Progress {
-    /// Where further items come from, one for each result that is taken.
-    source: Option<Py<PyIterator>>,
+    /// Where further items come from, one for each result that is taken, and the executor that is to run them.
+    source: Option<(Py<PyIterator>, Py<ThreadPool>)>,
     has_begun: bool,
     is_over: bool,
 }
@@ -200,7 +200,7 @@ struct Progress {
 impl MapIterator {
     /// Draws items, all or as many as the buffer holds, and has them run.
     pub(crate) fn begin(
-        pool: &Arc<Pool>,
+        executor: &Bound<'_, ThreadPool>,
         spread: Arc<Spread>,
         items: &Bound<'_, PyAny>,
         deadline: Deadline,
@@ -208,6 +208,7 @@ impl MapIterator {
         is_at_hand: bool,
     ) -> PyResult<Self> {
         let py = items.py();
+        let pool = executor.get().pool()?;
         let mut source = items.try_iter()?;
         let iterator = Self { spread, pool: Arc::clone(pool), deadline, state: Mutex::default() };
         if is_at_hand && buffersize.is_none() {
@@ -226,7 +227,7 @@ impl MapIterator {
             left -= 1;
         }
         if left == 0 {
-            iterator.progress()?.source = Some(source.unbind());
+            iterator.progress()?.source = Some((source.unbind(), executor.clone().unbind()));
         }
         Ok(iterator)
     }
@@ -285,10 +286,10 @@ impl MapIterator {
             return Ok(None);
         }
         progress.has_begun = true;
-        let taken = progress.source.take().map_or(Ok(()), |source| {
+        let taken = progress.source.take().map_or(Ok(()), |(source, executor)| {
             let mut source = source.into_bound(py);
             if self.draw(&mut source)? {
-                progress.source = Some(source.unbind());
+                progress.source = Some((source.unbind(), executor));
             }
             Ok(())
         });
@@ -325,7 +326,10 @@ impl MapIterator {
     #[expect(clippy::needless_pass_by_value, reason = "it is the signature that the binding asks for")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let Ok(progress) = self.state.try_lock() else { return Ok(()) };
-        visit.call(&progress.source)?;
+        if let Some((source, executor)) = &progress.source {
+            visit.call(source)?;
+            visit.call(executor)?;
+        }
         // Workers hold it too while there is anything to do: then it is reachable.
         if Arc::strong_count(&self.spread) > 1 {
             return Ok(());
@@ -343,6 +347,8 @@ impl MapIterator {
     }
 
     fn __clear__(&self) {
+        let source = self.state.try_lock().ok().and_then(|mut progress| progress.source.take());
+        drop(source);
         self.spread.close();
     }
 }
