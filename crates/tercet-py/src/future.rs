@@ -90,7 +90,7 @@ fn change<R>(slf: &Bound<'_, Future>, act: impl FnOnce(&mut LockedFuture<'_>) ->
     };
     condition.call_method0("acquire")?;
     let (news, result) = act(&mut future.promise.lock());
-    let told = future.tell(slf, &condition, news);
+    let told = Future::tell(slf, &condition, news);
     condition.call_method0("release")?;
     told?;
     Ok(result)
@@ -186,11 +186,11 @@ impl Future {
         self.promise.lock().as_ref()?.condition.as_ref().map(|condition| condition.clone_ref(py))
     }
 
-    fn tell(&self, slf: &Bound<'_, Self>, condition: &Bound<'_, PyAny>, news: News) -> PyResult<()> {
+    fn tell(slf: &Bound<'_, Self>, condition: &Bound<'_, PyAny>, news: News) -> PyResult<()> {
         let py = slf.py();
         if let Some(method) = news.method() {
             let waiters = {
-                let locked = self.promise.lock();
+                let locked = slf.get().promise.lock();
                 locked.as_ref().and_then(|beside| beside.waiters.as_ref()).map(|list| list.clone_ref(py))
             };
             for waiter in waiters.iter().flat_map(|list| list.bind(py).iter()) {
@@ -466,7 +466,6 @@ impl Future {
         locked.get_or_insert_default().waiters.get_or_insert(made).clone_ref(py)
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "it is the signature that the binding asks for")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         // Another thread is at it: what is held counts as reachable this time.
         let Some(locked) = self.promise.try_lock() else { return Ok(()) };

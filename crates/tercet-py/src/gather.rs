@@ -62,7 +62,7 @@ pub(crate) fn wait<'py>(
             false
         };
         if !known {
-            sleep_through(py, pending, deadline, When::named(return_when)?)?;
+            sleep_through(py, &pending, deadline, When::named(return_when)?)?;
         }
     }
     let (done, rest): (Vec<_>, Vec<_>) = futures.into_iter().partition(is_settled);
@@ -78,15 +78,15 @@ fn unsettled<'py>(futures: &[Bound<'py, Future>]) -> Option<Vec<Bound<'py, Futur
     (!pending.is_empty()).then_some(pending)
 }
 
-fn sleep_through(py: Python<'_>, pending: Vec<Bound<'_, Future>>, deadline: Deadline, when: When) -> PyResult<()> {
+fn sleep_through(py: Python<'_>, pending: &[Bound<'_, Future>], deadline: Deadline, when: When) -> PyResult<()> {
     if deadline.is_never() {
-        for future in &pending {
-            if worker::run_in_place(future)? && when.is_met_by(future.get()) {
+        for future in pending {
+            if worker::run_in_place(future) && when.is_met_by(future.get()) {
                 return Ok(());
             }
         }
     }
-    let Some(pending) = unsettled(&pending) else { return Ok(()) };
+    let Some(pending) = unsettled(pending) else { return Ok(()) };
     for future in &pending {
         pool::check_origin(py, future.get().origin())?;
     }
@@ -99,14 +99,11 @@ fn sleep_through(py: Python<'_>, pending: Vec<Bound<'_, Future>>, deadline: Dead
         }
     }
     let blocked = Blocked::begin(py, pending.iter().any(|future| future.get().origin() != 0));
-    let slept = match &blocked {
-        Ok(_) => pause::sleep(py, deadline, |until| latch.sleep(until)).map(drop),
-        Err(_) => Ok(()),
-    };
+    let slept = pause::sleep(py, deadline, |until| latch.sleep(until)).map(drop);
+    drop(blocked);
     for future in &pending {
         future.get().promise.lock().forget(&latch);
     }
-    blocked?;
     slept
 }
 
@@ -135,7 +132,7 @@ impl Completions {
         let futures = || state.futures.iter().flatten();
         if self.deadline.is_never() {
             for future in futures() {
-                if worker::run_in_place(future.bind(py))? {
+                if worker::run_in_place(future.bind(py)) {
                     return Ok(());
                 }
             }
@@ -147,7 +144,7 @@ impl Completions {
         for future in futures() {
             pool::check_origin(py, future.get().origin())?;
         }
-        let _blocked = Blocked::begin(py, futures().any(|future| future.get().origin() != 0))?;
+        let _blocked = Blocked::begin(py, futures().any(|future| future.get().origin() != 0));
         pause::sleep(py, self.deadline, |until| self.tally.sleep(until)).map(drop)
     }
 }
@@ -189,7 +186,6 @@ impl Completions {
         Ok(state.ready.pop_front().and_then(|number| state.futures[number].take()))
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "it is the signature that the binding asks for")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let Ok(state) = self.state.try_lock() else { return Ok(()) };
         state.futures.iter().flatten().try_for_each(|future| visit.call(future))

@@ -86,12 +86,12 @@ pub(crate) fn until_done(slf: &Bound<'_, Future>, deadline: Deadline) -> PyResul
         pool::check_origin(py, future.origin())?;
         if let Some(condition) = future.exposed(py) {
             behind_condition(slf, condition.bind(py), deadline)?;
-        } else if !(deadline.is_never() && worker::run_in_place(slf)?) {
+        } else if !(deadline.is_never() && worker::run_in_place(slf)) {
             let latch = Latch::new(1);
             if !future.promise.lock().watch(&latch, Interest::Done) {
                 continue;
             }
-            let blocked = Blocked::begin(py, future.origin() != 0)?;
+            let blocked = Blocked::begin(py, future.origin() != 0);
             let slept = sleep(py, deadline, |until| latch.sleep(until));
             drop(blocked);
             if !matches!(slept, Ok(true)) {

@@ -250,7 +250,7 @@ impl ThreadPool {
     fn _map(
         slf: &Bound<'_, Self>,
         function: Py<PyAny>,
-        items: Bound<'_, PyAny>,
+        items: &Bound<'_, PyAny>,
         timeout: Option<&Bound<'_, PyAny>>,
         buffersize: Option<usize>,
         is_spread: bool,
@@ -259,7 +259,7 @@ impl ThreadPool {
         let pool = slf.get().pool()?;
         let deadline = pause::Deadline::of(timeout)?;
         let spread = Spread::new(pool.context(slf.py())?, function, is_spread);
-        MapIterator::begin(slf, spread, &items, deadline, buffersize, is_at_hand)
+        MapIterator::begin(slf, spread, items, deadline, buffersize, is_at_hand)
     }
 
     /// Take no more tasks, and cancel those that wait if `cancels`.
@@ -299,7 +299,6 @@ impl ThreadPool {
         }
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "it is the signature that the binding asks for")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self.0.get() {
             // Nobody else holds it: no worker. Otherwise what it holds is reachable from a running thread.

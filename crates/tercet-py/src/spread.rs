@@ -28,7 +28,8 @@ use crate::worker::{self, Blocked, Deeper, Task};
 pub(crate) struct Spread {
     function: Py<PyAny>,
     context: Option<Py<PyAny>>,
-    is_spread: bool,
+    /// Whether an item is a tuple of arguments.
+    unpacks: bool,
     line: Mutex<Line>,
 }
 
@@ -60,8 +61,8 @@ enum Front {
 }
 
 impl Spread {
-    pub(crate) fn new(context: Option<Py<PyAny>>, function: Py<PyAny>, is_spread: bool) -> Arc<Self> {
-        Arc::new(Self { function, context, is_spread, line: Mutex::default() })
+    pub(crate) fn new(context: Option<Py<PyAny>>, function: Py<PyAny>, unpacks: bool) -> Arc<Self> {
+        Arc::new(Self { function, context, unpacks, line: Mutex::default() })
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -103,14 +104,14 @@ impl Spread {
         let function = self.function.bind(py);
         let item = item.into_bound(py);
         let Some(context) = &self.context else {
-            return if self.is_spread {
+            return if self.unpacks {
                 call::call(function, item.cast::<PyTuple>()?, None)
             } else {
                 call::call_one(function, &item)
             };
         };
         let context = context.bind(py).call_method0("copy")?.unbind();
-        let args = if self.is_spread { item.cast_into::<PyTuple>()? } else { PyTuple::new(py, [item])? };
+        let args = if self.unpacks { item.cast_into::<PyTuple>()? } else { PyTuple::new(py, [item])? };
         worker::call_in(py, Some(context), function.clone(), args, None)
     }
 
@@ -267,7 +268,7 @@ impl MapIterator {
     }
 
     fn sleep(&self, py: Python<'_>, latch: &Arc<Latch>) -> PyResult<()> {
-        let blocked = Blocked::begin(py, true)?;
+        let blocked = Blocked::begin(py, true);
         let slept = pause::sleep(py, self.deadline, |until| latch.sleep(until));
         drop(blocked);
         if slept? { Ok(()) } else { Err(PyTimeoutError::new_err(())) }
@@ -323,7 +324,6 @@ impl MapIterator {
         Ok(())
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "it is the signature that the binding asks for")]
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let Ok(progress) = self.state.try_lock() else { return Ok(()) };
         if let Some((source, executor)) = &progress.source {

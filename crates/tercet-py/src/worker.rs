@@ -167,7 +167,9 @@ impl Call {
             }
         }
         let (args, kwargs) = (self.args.into_bound(py), self.kwargs.map(|kwargs| kwargs.into_bound(py)));
-        let outcome = outcome_of(py, call_in(py, self.context, self.function.into_bound(py), args, kwargs));
+        let result = call_in(py, self.context, self.function.into_bound(py), args, kwargs.as_ref());
+        drop(kwargs);
+        let outcome = outcome_of(py, result);
         // The arguments are gone by now: nothing of the task but its outcome outlives it.
         Future::finish(future, outcome).unwrap_or_else(|error| {
             names::complain(py, "critical", "Exception in worker", None, &error);
@@ -182,13 +184,13 @@ pub(crate) fn call_in<'py>(
     context: Option<Py<PyAny>>,
     function: Bound<'py, PyAny>,
     args: Bound<'py, PyTuple>,
-    kwargs: Option<Bound<'py, PyDict>>,
+    kwargs: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let Some(context) = context else { return call::call(&function, &args, kwargs.as_ref()) };
+    let Some(context) = context else { return call::call(&function, &args, kwargs) };
     let run = context.bind(py).getattr("run")?;
     let all: Vec<_> = std::iter::once(function).chain(args).collect();
     let all = PyTuple::new(py, all)?;
-    call::call(&run, &all, kwargs.as_ref())
+    call::call(&run, &all, kwargs)
 }
 
 /// What a call came to.
@@ -200,18 +202,18 @@ pub(crate) fn outcome_of(py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) -> 
 }
 
 /// Runs the task of a future here and now, if this is a worker of its pool and nobody has begun it.
-pub(crate) fn run_in_place(slf: &Bound<'_, Future>) -> PyResult<bool> {
+pub(crate) fn run_in_place(slf: &Bound<'_, Future>) -> bool {
     let future = slf.get();
-    let Some((pool, _)) = future.ticket().and_then(|_| here()) else { return Ok(false) };
+    let Some((pool, _)) = future.ticket().and_then(|_| here()) else { return false };
     if future.origin() != pool.origin() {
-        return Ok(false);
+        return false;
     }
-    let Some(_deeper) = Deeper::begin() else { return Ok(false) };
+    let Some(_deeper) = Deeper::begin() else { return false };
     let is_meant = |task: &Task| matches!(task, Task::Call(call) if call.future.is(slf));
     let task = future.ticket().and_then(|ticket| pool.crew.take(ticket, is_meant));
-    let Some(Task::Call(call)) = task else { return Ok(false) };
+    let Some(Task::Call(call)) = task else { return false };
     drop(call.run(slf.py()));
-    Ok(true)
+    true
 }
 
 /// One more task inside a task.
@@ -236,13 +238,13 @@ impl Drop for Deeper {
 pub(crate) struct Blocked(Option<Arc<Pool>>);
 
 impl Blocked {
-    pub(crate) fn begin(py: Python<'_>, waits_for_task: bool) -> PyResult<Self> {
+    pub(crate) fn begin(py: Python<'_>, waits_for_task: bool) -> Self {
         let pool = if waits_for_task { here() } else { None };
-        let Some((pool, _)) = pool else { return Ok(Self(None)) };
+        let Some((pool, _)) = pool else { return Self(None) };
         let duty = pool.crew.block();
         let blocked = Self(Some(Arc::clone(&pool)));
         pool.obey(py, duty);
-        Ok(blocked)
+        blocked
     }
 }
 

@@ -96,13 +96,8 @@ impl<J: Job> Queue<J> {
 impl<J: Job> Shard<J> {
     fn pop(&mut self) -> Option<(J, bool)> {
         loop {
-            match self.line.front_mut()? {
-                Some(job) => {
-                    if let Some(share) = job.share() {
-                        return Some((share, false));
-                    }
-                }
-                None => {}
+            if let Some(share) = self.line.front_mut()?.as_mut().and_then(Job::share) {
+                return Some((share, false));
             }
             self.first += 1;
             if let Some(Some(job)) = self.line.pop_front() {
