@@ -6,9 +6,9 @@ an engine and keeps it. An executor whose model was asked for by name has one la
 
 from __future__ import annotations
 
-import atexit
 import concurrent.futures
 import itertools
+import os
 import threading
 import time
 import weakref
@@ -24,6 +24,7 @@ from tercet.futures import Future, map_by_submit
 from tercet.pilot import Wishes
 from tercet.run import GRACE_S, Run
 from tercet.source import is_coroutine_function, name_of, unwrapped
+from tercet.thread_pool import before_the_end
 from tercet.worker import apply
 
 __all__ = ["Executor"]
@@ -33,7 +34,6 @@ T = TypeVar("T")
 
 _LANES_MOST = 32
 _UNBOUNDED = 1 << 60
-
 
 
 class Executor(concurrent.futures.Executor):
@@ -372,10 +372,19 @@ def _finish_behind(lanes: dict[object, _Lane]) -> None:
         thread.start()
 
 
-@atexit.register
 def _finish_all() -> None:
     """Let what was submitted be done before the interpreter ends, as the standard library's executors do."""
     for executor in list(_executors):
         executor.shutdown()
     for thread in list(_finishing):
         thread.join()
+
+
+def _begin_anew() -> None:
+    """In a child process: what was submitted is done by the parent, whose threads are not here."""
+    _executors.clear()
+    _finishing.clear()
+
+
+before_the_end(_finish_all)
+os.register_at_fork(after_in_child=_begin_anew)

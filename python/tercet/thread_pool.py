@@ -30,7 +30,7 @@ from tercet import _tercet
 from tercet.futures import check_buffersize, map_by_submit
 from tercet.machine import has_gil
 
-__all__ = ["ThreadPoolExecutor"]
+__all__ = ["ThreadPoolExecutor", "before_the_end"]
 
 T = TypeVar("T")
 
@@ -255,6 +255,12 @@ class _Waiting:
     def empty(self) -> bool:
         """Return whether none waits."""
         return self.qsize() == 0
+
+
+def before_the_end(act: Callable[[], object]) -> None:
+    """Have `act` called when the interpreter ends, while pools still take tasks."""
+    # What is registered last is called first, so before the pools are closed.
+    threading._register_atexit(act)  # type: ignore[attr-defined]
 
 
 def _cpu_count() -> int:

@@ -417,3 +417,30 @@ def test_ctrl_c_while_a_result_is_awaited_gets_through() -> None:
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=True)
     assert found.stdout == "interrupted\n"
+
+
+def test_calls_submitted_at_the_very_end_still_get_threads() -> None:
+    """Eight calls that wait for one another need eight threads, after the main program has ended."""
+    program = (
+        "from tercet.executor import Executor\nimport threading\n"
+        "meeting = threading.Barrier(8)\n"
+        "def task():\n    meeting.wait(60)\n    print('met\\n', end='', flush=True)\n"
+        "executor = Executor('threads', 8)\nfor _ in range(8): executor.submit(task)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=True)
+    assert (found.stdout, found.stderr) == ("met\n" * 8, "")
+
+
+def test_a_forked_child_ends_without_the_calls_of_its_parent() -> None:
+    program = (
+        "from tercet.executor import Executor\nimport os, sys, threading, warnings\n"
+        "warnings.simplefilter('ignore')\n"
+        "may_end = threading.Event()\n"
+        "executor = Executor('threads')\nfuture = executor.submit(may_end.wait, 60)\n"
+        "child = os.fork()\n"
+        "if child == 0: sys.exit(7)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "may_end.set()\nprint(future.result())\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=True)
+    assert found.stdout == "7\nTrue\n"
