@@ -87,12 +87,12 @@ def run(words, timeout_s=LONGEST_S):
     return Ran(process.returncode, printed, complaints)
 
 
-def watch(program, python=sys.executable, hz=100):
-    """Run one program under `tercet why --json`."""
+def watch(program, python=sys.executable, hz=100, through=()):
+    """Run one program under `tercet why --json`, on its own or `through` a script that runs it."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         options = ["--json", "--output", report, "--hz", hz, "--python", python]
-        ran = run([sys.executable, "-m", "tercet", "why", *options, program])
+        ran = run([sys.executable, "-m", "tercet", "why", *options, *through, program])
         text = report.read_text() if report.exists() else ""
     return Watched(ran.exit_code, ran.printed, ran.complaints, json.loads(text) if text else {})
 
@@ -116,11 +116,11 @@ def is_overloaded(report):
 
 
 @functools.cache
-def watch_fairly(program):
+def watch_fairly(program, through=()):
     """Watch a program once; again, and only once, when the first answer is wrong and the machine was overloaded."""
-    first = watch(program)
+    first = watch(program, through=through)
     if first.report and judge(program, first.remedy) != OK and is_overloaded(first.report):
-        return watch(program)
+        return watch(program, through=through)
     return first
 
 

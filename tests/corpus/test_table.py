@@ -9,7 +9,7 @@ CORPUS = Path(__file__).resolve().parent
 ROOT = CORPUS.parents[1]
 TABLE = tomllib.loads((CORPUS / "table.toml").read_text())
 PROGRAMS = TABLE["program"]
-HELPERS = {"latency_server.py", "slow_server.py", "originals.py"}
+HELPERS = {"latency_server.py", "slow_server.py", "originals.py", "swapped.py"}
 
 REMEDIES = set(
     "threading multiprocessing asyncio hybrid nothing more-threads fewer-threads more-processes batch shared-memory "

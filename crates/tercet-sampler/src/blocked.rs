@@ -15,6 +15,8 @@ pub(crate) struct Blocked {
     pub(crate) target: String,
     /// The address of the lock, for a lock.
     pub(crate) lock: Option<u64>,
+    /// Whether it waits for another thread to do something, as only tercet's own engines do.
+    pub(crate) is_latch: bool,
     /// The epoll instance, for a loop.
     pub(crate) epoll: Option<u64>,
     /// When a sleep ends, by the clock it asked for, in nanoseconds.
@@ -23,7 +25,7 @@ pub(crate) struct Blocked {
 
 impl Blocked {
     pub(crate) fn on(kind: Wait) -> Self {
-        Self { kind, target: String::new(), lock: None, epoll: None, deadline_ns: None }
+        Self { kind, target: String::new(), lock: None, is_latch: false, epoll: None, deadline_ns: None }
     }
 }
 
@@ -33,6 +35,12 @@ pub(crate) const SYNC: &str = "fsync";
 pub(crate) const ACCEPT: &str = "connection";
 /// Flag of a futex operation: the futex is not shared with other processes.
 const FUTEX_PRIVATE: u64 = 128;
+/// A futex operation without its flags: wait while the word has a value.
+const FUTEX_WAIT: u64 = 0;
+const FUTEX_FLAGS: u64 = FUTEX_PRIVATE | 256;
+/// The value that the word of a sleeping `tercet_sched::Latch` has. The locks of Python and of glibc wait by another
+/// operation (`FUTEX_WAIT_BITSET`) or while their word has another value.
+const LATCH: u32 = 1;
 /// Descriptors of a poll or select that are looked at.
 const MOST_DESCRIPTORS: u64 = 64;
 
@@ -44,7 +52,8 @@ pub(crate) fn classify(pid: u32, memory: Memory, number: i64, arguments: [u64; 6
     match number {
         libc::SYS_futex => {
             let kind = if second & FUTEX_PRIVATE == 0 { Wait::ProcessLock } else { Wait::Lock };
-            Blocked { lock: Some(first), ..Blocked::on(kind) }
+            let is_latch = second & !FUTEX_FLAGS == FUTEX_WAIT && kind == Wait::Lock && third as u32 == LATCH;
+            Blocked { lock: Some(first), is_latch, ..Blocked::on(kind) }
         }
         libc::SYS_nanosleep | libc::SYS_rt_sigtimedwait | libc::SYS_rt_sigsuspend => Blocked::on(Wait::Sleep),
         libc::SYS_clock_nanosleep => {
@@ -216,6 +225,18 @@ mod tests {
     fn a_futex_without_the_private_flag_is_shared() {
         assert_eq!(kind(libc::SYS_futex, [64, 0x189, 0, 0, 0, 0]), Wait::Lock);
         assert_eq!(kind(libc::SYS_futex, [64, 0x109, 0, 0, 0, 0]), Wait::ProcessLock);
+    }
+
+    #[test]
+    fn a_latch_differs_from_a_lock() {
+        let is_latch = |operation, value| {
+            let pid = std::process::id();
+            classify(pid, Memory::of(pid), libc::SYS_futex, [64, operation, value, 0, 0, 0]).is_latch
+        };
+        assert!(is_latch(0x80, u64::from(LATCH)));
+        assert!(!is_latch(0x80, 2), "a mutex of glibc");
+        assert!(!is_latch(0x189, 0), "a semaphore of glibc, as Python's locks are");
+        assert!(!is_latch(0, u64::from(LATCH)), "shared between processes");
     }
 
     #[test]

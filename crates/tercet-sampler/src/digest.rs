@@ -118,8 +118,8 @@ fn own(stack: &[Place]) -> Option<usize> {
 /// not when a semaphore waits through them.
 fn is_awaiting(inner: &[Place]) -> bool {
     let mut roles = inner.iter().map(|place| place.code.role);
-    match roles.find(|role| matches!(role, Role::Await | Role::Acquire | Role::PoolWorker | Role::OldPoolWorker)) {
-        Some(Role::PoolWorker | Role::OldPoolWorker) => true,
+    match roles.find(|role| matches!(role, Role::Await | Role::Acquire) || role.is_worker()) {
+        Some(role) if role.is_worker() => true,
         Some(Role::Await) => !inner.iter().any(|place| place.code.role == Role::Acquire),
         _ => false,
     }

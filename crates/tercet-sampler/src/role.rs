@@ -20,6 +20,8 @@ pub(crate) enum Role {
     Acquire,
     /// The outermost function of a worker thread of a pool.
     PoolWorker,
+    /// The outermost function of a worker of `tercet.ThreadPoolExecutor`.
+    TercetWorker,
     /// The outermost function of a worker of `multiprocessing.Pool` and its `ThreadPool`.
     OldPoolWorker,
     /// `Thread.run` and what calls it: the outermost functions of any thread.
@@ -48,6 +50,9 @@ impl Role {
         if file.starts_with("<frozen importlib") || file == "<frozen zipimport>" {
             return Self::Import;
         }
+        if let Some(module) = tercet_module(file) {
+            return Self::of_tercet(module, function);
+        }
         let Some(module) = standard_module(file) else { return Self::of_package(file, function) };
         match (module, function) {
             ("threading.py", "_shutdown") | ("weakref.py", "_exitfunc") => Self::Exit,
@@ -75,6 +80,11 @@ impl Role {
         }
     }
 
+    /// Whether it is the outermost function of a worker of a pool of threads.
+    pub(crate) fn is_worker(self) -> bool {
+        matches!(self, Self::PoolWorker | Self::TercetWorker | Self::OldPoolWorker)
+    }
+
     /// Which variable of the function tells how much is under way: the queue of a thread pool, or the
     /// number of timers that an event loop has counted.
     pub(crate) fn telling_variable(self, minor: u8) -> Option<u64> {
@@ -91,6 +101,14 @@ impl Role {
         (self == Self::LoopTurn).then_some(0)
     }
 
+    fn of_tercet(module: &str, function: &str) -> Self {
+        match (module, function) {
+            ("thread_pool.py", "_serve") => Self::TercetWorker,
+            ("futures.py", _) => Self::Await,
+            _ => Self::Plain,
+        }
+    }
+
     fn of_package(file: &str, function: &str) -> Self {
         match function {
             "run" | "unrolled_run" if file.ends_with("/trio/_core/_run.py") => Self::LoopRun,
@@ -103,13 +121,22 @@ impl Role {
 
 /// Whose code a file is.
 pub(crate) fn origin(file: &str) -> Origin {
-    if file.contains("/site-packages/") || file.contains("/dist-packages/") {
+    if tercet_module(file).is_some() {
+        // It stands in for the library's pool, wherever it is installed.
+        Origin::StandardLibrary
+    } else if file.contains("/site-packages/") || file.contains("/dist-packages/") {
         Origin::SitePackages
     } else if file.starts_with("<frozen ") || standard_module(file).is_some() {
         Origin::StandardLibrary
     } else {
         Origin::Own
     }
+}
+
+/// The name of a module of tercet that stands in for one of the standard library's.
+fn tercet_module(file: &str) -> Option<&str> {
+    let (_, module) = file.rsplit_once("/tercet/")?;
+    matches!(module, "thread_pool.py" | "futures.py").then_some(module)
 }
 
 /// The path below the folder of the standard library, such as `concurrent/futures/thread.py`.
@@ -139,6 +166,8 @@ mod tests {
         assert_eq!(Role::of(&lib("threading.py"), "acquire"), Role::Acquire);
         assert_eq!(Role::of(&lib("threading.py"), "join"), Role::Await);
         assert_eq!(Role::of("/home/me/threading.py", "join"), Role::Plain);
+        assert_eq!(Role::of("/venv/lib/python3.12/site-packages/tercet/thread_pool.py", "_serve"), Role::TercetWorker);
+        assert_eq!(Role::of("/home/me/tercet/python/tercet/futures.py", "as_completed"), Role::Await);
         assert_eq!(Role::of("<frozen importlib._bootstrap>", "_find_and_load"), Role::Import);
     }
 
@@ -149,6 +178,8 @@ mod tests {
         assert_eq!(origin("<frozen runpy>"), Origin::StandardLibrary);
         assert_eq!(origin("/home/me/.venv/lib/python3.11/site-packages/x/y.py"), Origin::SitePackages);
         assert_eq!(origin("/usr/lib/python3/dist-packages/x.py"), Origin::SitePackages);
+        assert_eq!(origin("/home/me/.venv/lib/python3.11/site-packages/tercet/thread_pool.py"), Origin::StandardLibrary);
+        assert_eq!(origin("/home/me/tercet/app.py"), Origin::Own);
         assert_eq!(origin("/opt/py/lib/python3.13/json/decoder.py"), Origin::StandardLibrary);
     }
 }

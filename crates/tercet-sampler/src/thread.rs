@@ -190,6 +190,7 @@ pub(crate) fn kind_of_wait(blocked: &Blocked, gil: Option<(GilState, bool)>, dig
 pub(crate) fn is_idle(kind: Wait, blocked: &Blocked, digest: &Digest, is_python: bool) -> bool {
     match kind {
         Wait::Network if digest.is_serving || blocked.target == ACCEPT => true,
+        Wait::Lock if blocked.is_latch => true,
         Wait::Lock | Wait::ProcessLock => digest.is_awaiting || digest.is_exchanging || !is_python,
         Wait::Pipe | Wait::Child | Wait::Network | Wait::LoopIdle => digest.is_exchanging || !is_python,
         Wait::Sleep | Wait::Disk | Wait::Other => !is_python,
