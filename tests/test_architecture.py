@@ -198,6 +198,13 @@ WALLS = [
     ),
     Wall("safe", r"\bunsafe\b", "a report is text: it needs no unsafe code", rooms="^crates/tercet-report/"),
     Wall(
+        "loom",
+        std("sync", "thread"),
+        "tercet-sched takes its locks and atomics from `crate::sync`, where loom can stand in, and starts no thread",
+        rooms="^crates/tercet-sched/src/",
+        allowed=r"/sync\.rs$|/sys/",
+    ),
+    Wall(
         "print",
         r"\b(?:e?print(?:ln)?|dbg)!|\bstd(?:out|err)\(\)",
         "only the command line prints; libraries return values",
@@ -262,13 +269,14 @@ def test_unsafe_says_who_keeps_the_promise(path: Path) -> None:
 ENGINES = {"thread_engine", "process_engine", "loop_engine", "threads", "processes", "aio"}
 # Those that choose an engine, or speak to people; an engine is told what to do and asks nobody.
 UPSTAIRS = {"auto", "run", "pilot", "advice", "cluster"}
-FOUNDATIONS = {"course", "errors", "machine", "progress", "worker"}
+FOUNDATIONS = {"course", "errors", "futures", "machine", "progress", "thread_pool", "worker"}
 
 
 def behind_a_wall(room: str) -> set[str]:
     """Return the siblings that a module of the package must not import, not even inside a function."""
     if room in ENGINES:
-        return (ENGINES | UPSTAIRS) - {room}
+        pools = set() if room == "thread_engine" else {"thread_pool"}
+        return (ENGINES | UPSTAIRS | pools) - {room}
     return ENGINES | UPSTAIRS if room in FOUNDATIONS else set()
 
 
@@ -335,6 +343,22 @@ def test_a_module_imports_no_sibling_behind_a_wall(path: Path) -> None:
 def test_optional_packages_are_imported_inside_functions(path: Path) -> None:
     wrong = imports_at_start(path.read_text()) & OPTIONAL
     assert not wrong, f"{shown(path)} imports {sorted(wrong)} for everybody: import inside the function that needs it"
+
+
+def imports_anywhere(text: str) -> set[str]:
+    """Return the packages that are imported at any depth."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("module", ["futures", "thread_pool"])
+def test_threads_never_need_processes_or_a_loop(module: str) -> None:
+    assert not imports_anywhere((PACKAGE / f"{module}.py").read_text()) & {"asyncio", "multiprocessing"}
 
 
 @pytest.mark.parametrize("module", ["tercet", "tercet.__main__"])
@@ -429,6 +453,9 @@ def test_manifests_are_told_apart(manifest: dict[str, Any], fault: str | None) -
         ("arithmetic", IN_SAMPLER, "use std::time::Instant;", False),
         ("order", IN_MODEL, "use std::collections::HashMap;", True),
         ("safe", "crates/tercet-report/src/html.rs", "unsafe { f() }", True),
+        ("loom", "crates/tercet-sched/src/crew.rs", "use std::sync::Mutex;", True),
+        ("loom", "crates/tercet-sched/src/crew.rs", "use crate::sync::Mutex;", False),
+        ("loom", "crates/tercet-sched/src/sys/linux.rs", "use std::sync::atomic::AtomicU32;", False),
         ("print", IN_SAMPLER, 'println!("{x}");', True),
         ("print", IN_SAMPLER, "io::stderr().lock()", True),
         ("print", IN_SAMPLER, '/// println!("an example");\nlet s = "println!(";', False),
@@ -501,6 +528,11 @@ def test_siblings_are_seen_in_every_form(code: str, names: set[str]) -> None:
 )
 def test_imports_at_start_are_told_from_later_ones(code: str, names: set[str]) -> None:
     assert imports_at_start(code) == names
+
+
+def test_imports_are_seen_at_any_depth() -> None:
+    code = "import os.path\nfrom a.b import c\ndef f():\n    from multiprocessing import Pool\n    import asyncio"
+    assert imports_anywhere(code) == {"os", "a", "multiprocessing", "asyncio"}
 
 
 def test_a_long_file_needs_a_reason() -> None:

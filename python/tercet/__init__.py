@@ -12,8 +12,9 @@ Examples
 
 # General layout: `auto` is the face of map; `pilot` decides, `course` carries the items and the results, `sizer` grows
 # and shrinks; `engine` is the seam behind which the engines stand (`thread_engine`, `process_engine`, `loop_engine`);
-# `portable` and `purity` say what may go to another process; `advice` tells it all to a person. `_tercet` is the native
-# half. This file only names what is public.
+# `portable` and `purity` say what may go to another process; `advice` tells it all to a person. `thread_pool` is the
+# pool of threads that people use and that `thread_engine` runs on; `futures` is what its tasks will have come to.
+# `_tercet` is the native half. This file only names what is public.
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future as _AnyFuture
 from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, final
 
+from typing_extensions import disjoint_base
+
 __all__ = [
     "Completions",
     "Future",
@@ -56,6 +58,7 @@ class Probe:
     def stop(self) -> None:
         """End the native thread; the probe sees nothing any more."""
 
+@disjoint_base
 class Future:
     """The state of a task and its outcome. `tercet.Future` is the class to use."""
 
@@ -82,6 +85,7 @@ class Future:
     def set_exception(self, exception: BaseException | None) -> None:
         """Set the exception. For executors and tests."""
 
+@disjoint_base
 class ThreadPool:
     """The native half of `tercet.ThreadPoolExecutor`."""
 
@@ -120,10 +124,9 @@ class ThreadPool:
         """Return how many tasks wait."""
     def _count(self) -> tuple[int, int, int]:
         """Return how many workers are alive, resting and waiting for other tasks."""
-    @property
-    def _shutdown(self) -> bool: ...
-    @property
-    def _broken(self) -> str | bool: ...
+    # To be read; the standard library's types call them variables, and the second a `bool`. It is the reason, or False.
+    _shutdown: bool
+    _broken: Any
 
 @final
 class Work:

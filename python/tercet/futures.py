@@ -31,7 +31,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-class Future(_tercet.Future, concurrent.futures.Future[T]):  # type: ignore[misc]
+class Future(_tercet.Future, concurrent.futures.Future[T]):
     """The outcome of a task that runs elsewhere: `concurrent.futures.Future`, but native.
 
     Everything that a future of the standard library can do, this one can: callbacks, cancelling, waiting with a

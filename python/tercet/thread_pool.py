@@ -149,7 +149,7 @@ class ThreadPoolExecutor(_tercet.ThreadPool, concurrent.futures.ThreadPoolExecut
         fn: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int = 1,  # noqa: ARG002 - it is of no effect on threads in the standard library either
         buffersize: int | None = None,
     ) -> Iterator[T]:
         """Return an iterator of `fn` applied to the items, in order; every call is a task of its own.
@@ -213,6 +213,7 @@ class ThreadPoolExecutor(_tercet.ThreadPool, concurrent.futures.ThreadPoolExecut
                     thread.join()
 
     # --- what programs reach for behind the interface ---
+    # To be read: the types of the standard library call them variables.
 
     @property
     def _max_workers(self) -> int:
@@ -224,22 +225,22 @@ class ThreadPoolExecutor(_tercet.ThreadPool, concurrent.futures.ThreadPoolExecut
         self._resize(limit)
 
     @property
-    def _threads(self) -> set[Thread]:
+    def _threads(self) -> set[Thread]:  # type: ignore[override]
         return self._hirer.threads
 
     @property
-    def _initializer(self) -> Callable[..., object] | None:
+    def _initializer(self) -> Callable[..., object] | None:  # type: ignore[override]
         return self._hirer.initializer
 
     @property
-    def _initargs(self) -> tuple[Any, ...]:
+    def _initargs(self) -> tuple[Any, ...]:  # type: ignore[override]
         return self._hirer.initargs
 
     @property
-    def _work_queue(self) -> _Waiting:
+    def _work_queue(self) -> _Waiting:  # type: ignore[override]
         return _Waiting(self)
 
-    __class_getitem__ = classmethod(GenericAlias)
+    __class_getitem__: Any = classmethod(GenericAlias)
 
 
 class _Waiting:
