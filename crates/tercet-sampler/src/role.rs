@@ -178,7 +178,10 @@ mod tests {
         assert_eq!(origin("<frozen runpy>"), Origin::StandardLibrary);
         assert_eq!(origin("/home/me/.venv/lib/python3.11/site-packages/x/y.py"), Origin::SitePackages);
         assert_eq!(origin("/usr/lib/python3/dist-packages/x.py"), Origin::SitePackages);
-        assert_eq!(origin("/home/me/.venv/lib/python3.11/site-packages/tercet/thread_pool.py"), Origin::StandardLibrary);
+        assert_eq!(
+            origin("/home/me/.venv/lib/python3.11/site-packages/tercet/thread_pool.py"),
+            Origin::StandardLibrary
+        );
         assert_eq!(origin("/home/me/tercet/app.py"), Origin::Own);
         assert_eq!(origin("/opt/py/lib/python3.13/json/decoder.py"), Origin::StandardLibrary);
     }
