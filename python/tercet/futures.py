@@ -17,6 +17,10 @@ from typing import Any, TypeVar
 
 from tercet import _tercet
 
+# Bound now: programs put the functions below in the place of these.
+_wait_elsewhere = concurrent.futures.wait
+_as_completed_elsewhere = concurrent.futures.as_completed
+
 __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
@@ -79,7 +83,7 @@ def wait(
     """
     fs = set(fs)
     if not _are_ours(fs):
-        return concurrent.futures.wait(fs, timeout, return_when)
+        return _wait_elsewhere(fs, timeout, return_when)
     done, not_done = _tercet.wait(list(fs), timeout, return_when)
     return concurrent.futures._base.DoneAndNotDoneFutures(done, not_done)
 
@@ -111,7 +115,7 @@ def as_completed(
     """
     fs = set(fs)
     if not _are_ours(fs):
-        yield from concurrent.futures.as_completed(fs, timeout)
+        yield from _as_completed_elsewhere(fs, timeout)
         return
     completions = _tercet.Completions(list(fs), timeout)
     del fs

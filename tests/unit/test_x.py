@@ -65,6 +65,7 @@ def test_scripts_are_listed_with_the_first_line_of_their_docstring(
 ) -> None:
     (tmp_path / "echo.py").write_text('"""Echo over loopback.\n\nMore."""\n')
     (tmp_path / "_helper.py").write_text("")
+    (tmp_path / "test_echo.py").write_text("")
     assert script.run(tmp_path, []) == 0
     assert capsys.readouterr().out.split() == ["echo", "Echo", "over", "loopback."]
 

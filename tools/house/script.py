@@ -24,9 +24,9 @@ def run(folder: Path, arguments: list[str]) -> int:
 
 
 def find(folder: Path) -> dict[str, Path]:
-    """Return the scripts of `folder` by name; names that begin with `_` are their helpers."""
+    """Return the scripts of `folder` by name; names that begin with `_` are their helpers, the rest is pytest's."""
     paths = sorted(folder.glob("*.py"))
-    return {path.stem: path for path in paths if not path.stem.startswith("_") and path.stem != "conftest"}
+    return {path.stem: path for path in paths if not path.stem.startswith(("_", "test_")) and path.stem != "conftest"}
 
 
 def describe(script: Path) -> str:

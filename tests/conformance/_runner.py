@@ -1,0 +1,134 @@
+"""Runs CPython's `test_concurrent_futures` in this interpreter, and writes down what became of each test.
+
+`threads.py` starts it, in an interpreter that `_site/sitecustomize.py` has prepared. Every test that starts and every
+result is a line of JSON, written at once: a test that never ends is known by having no result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import importlib
+import json
+import pkgutil
+import sys
+import unittest
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+SUITE = "test.test_concurrent_futures"
+# Tests of processes and of interpreters that do not say by an `executor_type` what they are about.
+OTHER_ENGINES = ("ProcessPool", "InterpreterPool", "FailingInitializerResources", "AsyncioLoop")
+
+
+def main() -> int:
+    """Run the tests that match, and return 0 even when some fail: what failed is in the file."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--limit", type=float, required=True, help="seconds for one test")
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("patterns", nargs="*")
+    options = parser.parse_args()
+    keep_the_environment()
+    confirm()
+    chosen = [test for test in tests_of(SUITE) if is_of_threads(test) and is_chosen(test.id(), options.patterns)]
+    with options.results.open("w") as file:
+        runner = unittest.TextTestRunner(verbosity=2, resultclass=lambda *words: Noted(*words, file, options.limit))
+        for _ in range(options.repeat):
+            runner.run(unittest.TestSuite(chosen))
+    return 0
+
+
+def keep_the_environment() -> None:
+    """Have the interpreters that tests start read `PYTHONPATH`, where our `sitecustomize` is."""
+    script_helper = importlib.import_module("test.support.script_helper")
+    script_helper.interpreter_requires_environment = lambda: True
+
+
+def confirm() -> None:
+    """Make sure that the tests meet tercet's classes, here and in the interpreters that they start."""
+    check = "import concurrent.futures as there, tercet; assert there.ThreadPoolExecutor is tercet.ThreadPoolExecutor"
+    exec(check)
+    importlib.import_module("test.support.script_helper").assert_python_ok("-c", check)
+
+
+def tests_of(name: str) -> Iterator[unittest.TestCase]:
+    """Load the suite: one module, or since 3.12 a package of modules."""
+    suite = importlib.import_module(name)
+    parts = sorted(found.name for found in pkgutil.iter_modules(getattr(suite, "__path__", [])))
+    for part in [f"{name}.{part}" for part in parts if part.startswith("test_")] or [name]:
+        yield from flattened(unittest.defaultTestLoader.loadTestsFromModule(importlib.import_module(part)))
+
+
+def flattened(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
+    """Yield the tests of a suite one by one."""
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from flattened(test)
+        else:
+            yield test
+
+
+def is_of_threads(test: unittest.TestCase) -> bool:
+    """Say whether a test is about threads or futures, and not about processes."""
+    kind = type(test)
+    engine = getattr(kind, "executor_type", None)
+    if engine is None:
+        return not kind.__name__.startswith(OTHER_ENGINES) and "deadlock" not in kind.__module__
+    return engine is not ProcessPoolExecutor and "Interpreter" not in engine.__name__
+
+
+def is_chosen(name: str, patterns: list[str]) -> bool:
+    """Say whether the name of a test matches; without patterns every test does."""
+    return not patterns or any(fnmatch(name, f"*{pattern}*") for pattern in patterns)
+
+
+class Noted(unittest.TextTestResult):
+    """Results, each written down as it comes. A test that takes too long shows its stacks and ends the run."""
+
+    def __init__(self, stream: Any, descriptions: bool, verbosity: int, file: Any, limit: float) -> None:
+        super().__init__(stream, descriptions, verbosity)
+        self.file = file
+        self.limit = limit
+
+    def note(self, test: unittest.TestCase, became: str) -> None:
+        name = test.id().removeprefix(f"{SUITE}.")
+        self.file.write(json.dumps({"test": name, "became": became}) + "\n")
+        self.file.flush()
+
+    def startTest(self, test: unittest.TestCase) -> None:
+        super().startTest(test)
+        self.note(test, "started")
+        faulthandler.dump_traceback_later(self.limit, exit=True)
+
+    def stopTest(self, test: unittest.TestCase) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        super().stopTest(test)
+
+    def addSuccess(self, test: unittest.TestCase) -> None:
+        super().addSuccess(test)
+        self.note(test, "passed")
+
+    def addFailure(self, test: unittest.TestCase, err: Any) -> None:
+        super().addFailure(test, err)
+        self.note(test, "failed")
+
+    def addError(self, test: unittest.TestCase, err: Any) -> None:
+        super().addError(test, err)
+        self.note(test, "failed")
+
+    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self.note(test, "failed")
+
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
+        super().addSkip(test, reason)
+        self.note(test, "skipped")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""A slice of `./x conformance threads` for every change: what takes no long sleep, on this interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parent))
+
+import _suite
+import threads
+
+HERE = Path(__file__).resolve().parent
+VERSION = "{}.{}".format(*sys.version_info)
+
+SLICE = (
+    "FutureTests.test_[!re]*",
+    "ThreadPoolExecutorTest.test_[!mh]*",
+    "ThreadPoolExecutorTest.test_map_[!t]*",
+    "ThreadPoolShutdownTest.test_[!h]*",
+    "ThreadPoolWaitTests.test_[ap]*",
+    "ThreadPoolAsCompletedTest*.test_[cfn]*",
+    "ThreadPool*InitializerTest*",
+)
+
+
+@pytest.mark.skipif(
+    _suite.is_missing(Path(sys.executable)) and not _suite.stored(VERSION),
+    reason=f"this Python {VERSION} came without CPython's tests; `./x conformance threads` fetches them",
+)
+@pytest.mark.parametrize("name", threads.PASSES)
+def test_the_tests_of_the_standard_library_pass(name: str) -> None:
+    words = [sys.executable, HERE / "threads.py", "--no-fetch", "--pass", name, "--limit", "60", *SLICE]
+    answer = subprocess.run(words, capture_output=True, text=True, timeout=110, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    ran = int(answer.stdout.splitlines()[1].split()[-5])
+    assert ran >= 30, answer.stdout
+
+
+def test_every_exception_has_a_reason() -> None:
+    table = tomllib.loads((HERE / "threads.toml").read_text())
+    for entry in table.get("exception", ()):
+        assert set(entry) <= {"test", "on", "why"}
+        assert entry["why"].endswith(".")
+
+
+# --- the judge ------------------------------------------------------------------------------------------------
+
+
+def results(exit_code: int = 0, **became: str) -> threads.Results:
+    return threads.Results(exit_code, {test: Counter(["started", *words.split()]) for test, words in became.items()})
+
+
+def test_all_is_well_when_all_pass_but_what_is_listed() -> None:
+    run = results(one="passed", two="failed", three="skipped")
+    listed = {"two": "It reaches into a lock."}
+    assert list(run.faults(listed)) == []
+    assert run.count(listed) == {"ran": 2, "passed": 1, "failed": 0, "skipped": 1, "listed": 1}
+
+
+@pytest.mark.parametrize(
+    ("run", "fault"),
+    [
+        (results(one="failed"), "one failed"),
+        (results(one="started passed failed"), "one failed 1 times of 2"),
+        (results(one="hung"), "one never ended"),
+        (results(listed="passed"), "listed passes, but is listed as an exception"),
+        (results(), "no test ran"),
+        (results(3, one="passed"), "the run ended with exit code 3"),
+    ],
+)
+def test_what_is_not_as_it_should_be_is_said(run: threads.Results, fault: str) -> None:
+    assert list(run.faults({"listed": "It reaches into a lock."})) == [fault]
+
+
+def test_a_test_without_a_result_never_ended(tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    lines = [("one", "started"), ("one", "passed"), ("two", "started")]
+    file.write_text("".join(f'{{"test": "{test}", "became": "{became}"}}\n' for test, became in lines))
+    assert threads.read(file) == {"one": Counter(["started", "passed"]), "two": Counter(["started", "hung"])}
