@@ -23,10 +23,19 @@ struct Hang;
 
 impl Drop for Hang {
     fn drop(&mut self) {
-        loop {
+        // A panic of our own goes on its way.
+        while !std::thread::panicking() {
             std::thread::park();
         }
     }
+}
+
+/// Does what may run code of Python: drawing from an iterator, or dropping an object.
+pub(crate) fn guarded<R>(work: impl FnOnce() -> R) -> R {
+    let hang = Hang;
+    let result = work();
+    std::mem::forget(hang);
+    result
 }
 
 /// Calls a function as Python does.

@@ -137,6 +137,11 @@ impl<J: Job> Crew<J> {
         Some(job)
     }
 
+    /// Puts a job that waits in front of its line, and says where it stands now.
+    pub fn hasten(&self, ticket: Ticket, is_meant: impl FnOnce(&J) -> bool) -> Option<Ticket> {
+        self.queue.hasten(ticket, is_meant)
+    }
+
     /// Takes all jobs that wait.
     pub fn drain(&self) -> Vec<J> {
         let jobs = self.queue.drain();
