@@ -675,7 +675,7 @@ def test_a_task_may_fork(pool: tercet.ThreadPoolExecutor) -> None:
 HEAD = """
 import atexit, os, signal, sys, threading, time
 import tercet
-begun, stuck = threading.Event(), threading.Event()
+begun, stuck, go = threading.Event(), threading.Event(), threading.Event()
 def task(*_):
     begun.set()
     stuck.wait()
@@ -766,8 +766,7 @@ STUCK = {
     "pools": "[executor.submit(open_pools) for _ in range(10)]",
     "callback": "executor.submit(time.sleep, 0.01).add_done_callback(task)",
     "initializer": "other = tercet.ThreadPoolExecutor(1, initializer=task, daemon=True); other.submit(abs, 1)",
-    "finalizer of an argument": "executor.submit(id, Last())",
-    "finalizer of a result": "executor.submit(Last)",
+    "finalizer of an argument": "executor.submit(lambda _: go.wait(), Last()); go.set()",
     "source": "executor.submit(lambda: list(executor.map(abs, source())))",
     "rest": "executor.submit(begun.set).result()",
 }

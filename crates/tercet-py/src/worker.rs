@@ -146,10 +146,7 @@ impl Task {
         match self {
             Self::Call(call) => {
                 turn.begin_task();
-                // The last to hold the future may be this thread, and then its result ends here.
-                let future = call.future.clone_ref(py);
                 turn.wakes = call.run(py);
-                call::guarded(|| drop(future));
                 turn.end_task(py);
             }
             Self::Spread(spread) => {
@@ -195,14 +192,14 @@ pub(crate) fn call_in<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let Some(context) = context else {
         let result = call::call(&function, &args, kwargs.as_ref());
-        call::guarded(|| drop((function, args, kwargs)));
+        call::release([function, args.into_any()].into_iter().chain(kwargs.map(Bound::into_any)));
         return result;
     };
     let run = context.bind(py).getattr("run")?;
     let all: Vec<_> = std::iter::once(function).chain(args).collect();
     let all = PyTuple::new(py, all)?;
     let result = call::call(&run, &all, kwargs.as_ref());
-    call::guarded(|| drop((run, all, kwargs)));
+    call::release([run, all.into_any()].into_iter().chain(kwargs.map(Bound::into_any)));
     result
 }
 
