@@ -43,11 +43,13 @@ _threads: weakref.WeakSet[Thread] = weakref.WeakSet()
 _hiring = threading.RLock()
 """Held while a thread is started, so that nobody joins one that has not begun."""
 
+_hirers: weakref.WeakSet[_Hirer] = weakref.WeakSet()
+
 
 class _Hirer:
     """Starts the threads of one pool, and knows them. It does not know the pool, which may be gone before they are."""
 
-    __slots__ = ("_count", "initargs", "initializer", "is_daemon", "prefix", "threads")
+    __slots__ = ("__weakref__", "_count", "initargs", "initializer", "is_daemon", "prefix", "threads")
 
     def __init__(
         self, prefix: str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], *, is_daemon: bool
@@ -58,6 +60,7 @@ class _Hirer:
         self.is_daemon = is_daemon
         self.threads: set[Thread] = set()
         self._count = itertools.count()
+        _hirers.add(self)
 
     def __call__(self, work: _tercet.Work) -> None:
         name = f"{self.prefix}_{next(self._count)}"
@@ -290,6 +293,8 @@ def _begin_anew() -> None:
     _hiring = threading.RLock()
     _tercet.forget_threads()
     _threads.clear()
+    for hirer in _hirers:
+        hirer.threads.clear()
 
 
 # Before `threading` joins all threads, which is before `atexit`: the standard library's own place for this.

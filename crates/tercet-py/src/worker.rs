@@ -96,12 +96,18 @@ impl Work {
                 }
                 Next::Rest => {
                     let until = self.0.idle_timeout.map(|left| Instant::now() + left);
-                    let wakes = std::mem::take(&mut turn.wakes);
                     // The waiters are woken when the GIL is free: before, they would only wait for it.
-                    let goes_on = py.outside(|| {
-                        drop(wakes);
-                        self.0.crew.rest(&mut worker, until)
-                    });
+                    let mut wakes = std::mem::take(&mut turn.wakes);
+                    let goes_on = loop {
+                        // Asleep it holds no lock, so that a fork by another thread leaves none held in the child.
+                        let slept = py.outside(|| {
+                            wakes.clear();
+                            worker.nap(until)
+                        });
+                        if let Some(goes_on) = self.0.crew.rise(&mut worker, slept, until) {
+                            break goes_on;
+                        }
+                    };
                     if !goes_on {
                         break true;
                     }
