@@ -727,8 +727,8 @@ def test_at_the_end_what_was_submitted_is_done(tmp_path: Path) -> None:
     executor = tercet.ThreadPoolExecutor(2)
     atexit.register(print, "the end")
     for number in range(100):
-        executor.submit(lambda number: number % 50 or print(number), number)
-    executor.map(lambda number: number % 50 or print(number), range(100))
+        executor.submit(lambda number: number % 50 or sys.stdout.write(f"{number}\\n"), number)
+    executor.map(lambda number: number % 50 or sys.stdout.write(f"{number}\\n"), range(100))
     sys.exit(3)
     """
     found = run(tmp_path, program)
