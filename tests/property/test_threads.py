@@ -255,7 +255,9 @@ def test_map_is_the_plain_loop(items: list[int], workers: int, buffersize: int |
     assert found == collect(6 // item for item in items)
 
 
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=6), st.integers(1, 3), st.sampled_from(["result", "map", "wait"]))
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=6), st.integers(1, 3), st.sampled_from(["result", "map", "wait"])
+)
 def test_tasks_that_wait_for_tasks_end(widths: list[int], workers: int, way: str) -> None:
     def grow(depth: int) -> int:
         if depth == len(widths):

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,8 @@ def pools(scale: float) -> None:
 
 def forks(scale: float) -> None:
     """Forks in the middle of everything, with threads that rest, leave, work and wait."""
+    # Python 3.12 and later warn of exactly what is tried here.
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     count, stop = int(2_000 * scale), threading.Event()
     pool = tercet.ThreadPoolExecutor(4, idle_timeout=0.0005)
 

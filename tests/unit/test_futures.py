@@ -529,7 +529,9 @@ def test_asyncio_waits_for_it() -> None:
 
 def test_a_coroutine_fills_it() -> None:
     async def main() -> int:
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0, 5), asyncio.get_running_loop()))
+        return await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0, 5), asyncio.get_running_loop())
+        )
 
     assert asyncio.run(main()) == 5
 

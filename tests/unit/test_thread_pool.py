@@ -368,7 +368,12 @@ def test_a_task_may_see_the_context_of_its_caller() -> None:
 
     def caller(executor: tercet.ThreadPoolExecutor) -> list[str]:
         PLACE.set("caller")
-        return [executor.submit(task).result(), *executor.map(task, [1, 2]), *executor.map(task, iter([1])), PLACE.get()]
+        return [
+            executor.submit(task).result(),
+            *executor.map(task, [1, 2]),
+            *executor.map(task, iter([1])),
+            PLACE.get(),
+        ]
 
     with tercet.ThreadPoolExecutor(1, context="copy") as executor:
         assert contextvars.copy_context().run(caller, executor) == ["caller"] * 5

@@ -31,7 +31,6 @@ impl When {
             _ => Err(PyValueError::new_err(format!("Invalid return condition: {}", name.repr()?))),
         }
     }
-
 }
 
 /// Wait for futures and return the set of those that are settled and the set of the others.
