@@ -40,11 +40,16 @@ _LINES_MOST = 64
 _threads: weakref.WeakSet[Thread] = weakref.WeakSet()
 """The threads to wait for before the interpreter ends."""
 
+_hiring = threading.RLock()
+"""Held while a thread is started, so that nobody joins one that has not begun."""
+
+_hirers: weakref.WeakSet[_Hirer] = weakref.WeakSet()
+
 
 class _Hirer:
     """Starts the threads of one pool, and knows them. It does not know the pool, which may be gone before they are."""
 
-    __slots__ = ("_count", "initargs", "initializer", "is_daemon", "prefix", "threads")
+    __slots__ = ("__weakref__", "_count", "initargs", "initializer", "is_daemon", "prefix", "threads")
 
     def __init__(
         self, prefix: str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], *, is_daemon: bool
@@ -55,19 +60,21 @@ class _Hirer:
         self.is_daemon = is_daemon
         self.threads: set[Thread] = set()
         self._count = itertools.count()
+        _hirers.add(self)
 
     def __call__(self, work: _tercet.Work) -> None:
         name = f"{self.prefix}_{next(self._count)}"
         thread = Thread(target=self._serve, name=name, args=(work,), daemon=self.is_daemon or None)
-        self.threads.add(thread)
-        if not self.is_daemon:
-            _threads.add(thread)
-        try:
-            thread.start()
-        except RuntimeError:
-            self.threads.discard(thread)
-            _threads.discard(thread)
-            raise
+        with _hiring:
+            self.threads.add(thread)
+            if not self.is_daemon:
+                _threads.add(thread)
+            try:
+                thread.start()
+            except Exception:
+                self.threads.discard(thread)
+                _threads.discard(thread)
+                raise
 
     def _serve(self, work: _tercet.Work) -> None:
         if work(self.initializer, self.initargs):
@@ -185,7 +192,7 @@ class ThreadPoolExecutor(_tercet.ThreadPool, concurrent.futures.ThreadPoolExecut
         ...     [next(squares) for _ in range(3)]
         [0, 1, 4]
         """
-        if type(self).submit is not ThreadPoolExecutor.submit:
+        if type(self).submit is not ThreadPoolExecutor.submit or "submit" in self.__dict__:
             # Whoever has changed `submit` means every task to pass through it.
             return map_by_submit(self.submit, fn, iterables, timeout, buffersize)
         check_buffersize(buffersize)
@@ -208,9 +215,7 @@ class ThreadPoolExecutor(_tercet.ThreadPool, concurrent.futures.ThreadPoolExecut
         """
         self._close(cancel_futures)
         if wait:
-            for thread in list(self._threads):
-                if thread is not threading.current_thread():
-                    thread.join()
+            _join_all(self._threads)
 
     # --- what programs reach for behind the interface ---
     # To be read: the types of the standard library call them variables.
@@ -258,10 +263,17 @@ class _Waiting:
         return self.qsize() == 0
 
 
-def before_the_end(act: Callable[[], object]) -> None:
-    """Have `act` called when the interpreter ends, while pools still take tasks."""
-    # What is registered last is called first, so before the pools are closed.
-    threading._register_atexit(act)  # type: ignore[attr-defined]
+def _join_all(threads: Iterable[Thread]) -> None:
+    """Wait for threads, and for those that they start on their way out; not for the one that asks."""
+    joined = {threading.current_thread()}
+    while True:
+        with _hiring:
+            left = set(threads) - joined
+        if not left:
+            return
+        for thread in left:
+            thread.join()
+        joined |= left
 
 
 def _cpu_count() -> int:
@@ -273,14 +285,17 @@ def _cpu_count() -> int:
 def _finish() -> None:
     """Let what was submitted be done before the interpreter ends, as the standard library does."""
     _tercet.close_all_pools()
-    for thread in list(_threads):
-        thread.join()
+    _join_all(_threads)
 
 
 def _begin_anew() -> None:
     """In a child process: no thread of the parent is here."""
+    global _hiring
+    _hiring = threading.RLock()
     _tercet.forget_threads()
     _threads.clear()
+    for hirer in _hirers:
+        hirer.threads.clear()
 
 
 # Before `threading` joins all threads, which is before `atexit`: the standard library's own place for this.

@@ -11,6 +11,7 @@ unsafe extern "C-unwind" {
         args: *mut ffi::PyObject,
         kwargs: *mut ffi::PyObject,
     ) -> *mut ffi::PyObject;
+    fn Py_DecRef(object: *mut ffi::PyObject);
     fn PyObject_CallOneArg(callable: *mut ffi::PyObject, argument: *mut ffi::PyObject) -> *mut ffi::PyObject;
 }
 
@@ -23,10 +24,30 @@ struct Hang;
 
 impl Drop for Hang {
     fn drop(&mut self) {
-        loop {
+        // A panic of our own goes on its way.
+        while !std::thread::panicking() {
             std::thread::park();
         }
     }
+}
+
+/// Lets go of objects, which may be the end of them and run their finalizers.
+pub(crate) fn release<'py>(objects: impl IntoIterator<Item = Bound<'py, PyAny>>) {
+    for object in objects {
+        let object = object.into_ptr();
+        let hang = Hang;
+        // SAFETY: the GIL is held, as the lifetime says, and the reference was owned.
+        unsafe { Py_DecRef(object) };
+        std::mem::forget(hang);
+    }
+}
+
+/// Does what may run code of Python, such as drawing from an iterator.
+pub(crate) fn guarded<R>(work: impl FnOnce() -> R) -> R {
+    let hang = Hang;
+    let result = work();
+    std::mem::forget(hang);
+    result
 }
 
 /// Calls a function as Python does.

@@ -132,7 +132,8 @@ impl Future {
         }
     }
 
-    /// Sets the outcome and calls the callbacks. The wakes are for the caller to send.
+    /// Sets the outcome and calls the callbacks. The wakes are for the caller to send; with callbacks, which may take any
+    /// time and wait for anybody, they are sent before.
     pub(crate) fn finish(slf: &Bound<'_, Self>, outcome: Outcome) -> PyResult<Wakes> {
         let news = if matches!(outcome, Outcome::Value(_)) { News::Result } else { News::Exception };
         let finished = change(slf, |locked| match locked.finish(outcome, news == News::Exception) {
@@ -142,7 +143,9 @@ impl Future {
         match finished {
             Ok((wakes, callbacks)) if callbacks.is_empty() => Ok(wakes),
             Ok((wakes, callbacks)) => {
-                // A callback may wait for whoever waits here.
+                if callbacks.is_empty() {
+                    return Ok(wakes);
+                }
                 drop(wakes);
                 call_back(slf, callbacks)?;
                 Ok(Wakes::new())
@@ -170,7 +173,7 @@ impl Future {
             Some(Outcome::Error(error)) => {
                 let error = error.clone_ref(py);
                 drop(locked);
-                Err(PyErr::from_value(error.into_bound(py)))
+                Err(names::raised(error.into_bound(py)))
             }
             None => Ok(py.None()),
         })

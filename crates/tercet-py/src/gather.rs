@@ -31,15 +31,6 @@ impl When {
             _ => Err(PyValueError::new_err(format!("Invalid return condition: {}", name.repr()?))),
         }
     }
-
-    /// Whether one future that is settled is enough.
-    fn is_met_by(self, future: &Future) -> bool {
-        match self {
-            Self::First => true,
-            Self::FirstException => future.has_failed(),
-            Self::All => false,
-        }
-    }
 }
 
 /// Wait for futures and return the set of those that are settled and the set of the others.
@@ -78,15 +69,16 @@ fn unsettled<'py>(futures: &[Bound<'py, Future>]) -> Option<Vec<Bound<'py, Futur
     (!pending.is_empty()).then_some(pending)
 }
 
-fn sleep_through(py: Python<'_>, pending: &[Bound<'_, Future>], deadline: Deadline, when: When) -> PyResult<()> {
-    if deadline.is_never() {
-        for future in pending {
-            if worker::run_in_place(future) && when.is_met_by(future.get()) {
-                return Ok(());
-            }
+fn sleep_through(py: Python<'_>, pending: Vec<Bound<'_, Future>>, deadline: Deadline, when: When) -> PyResult<()> {
+    // Where the end of one may be enough, another may wait for what the caller does next: only if there is no choice,
+    // the caller can do the work itself. The others are put in front, for whoever works in its place.
+    if deadline.is_never() && (when == When::All || pending.len() == 1) {
+        for future in &pending {
+            worker::run_in_place(future)?;
         }
     }
-    let Some(pending) = unsettled(pending) else { return Ok(()) };
+    hasten(&pending);
+    let Some(pending) = unsettled(&pending) else { return Ok(()) };
     for future in &pending {
         pool::check_origin(py, future.get().origin())?;
     }
@@ -107,6 +99,11 @@ fn sleep_through(py: Python<'_>, pending: &[Bound<'_, Future>], deadline: Deadli
     slept
 }
 
+/// Lets those who work in the place of this worker begin with what it waits for.
+fn hasten(futures: &[Bound<'_, Future>]) {
+    futures.iter().rev().for_each(worker::hasten);
+}
+
 /// Futures in the order in which they are settled.
 #[pyclass(module = "tercet._tercet", frozen)]
 pub(crate) struct Completions {
@@ -121,6 +118,7 @@ struct Waiting {
     futures: Vec<Option<Py<Future>>>,
     ready: VecDeque<usize>,
     unsettled: usize,
+    has_slept: bool,
 }
 
 impl Completions {
@@ -128,9 +126,13 @@ impl Completions {
         self.state.try_lock().map_err(|_| PyValueError::new_err("generator already executing"))
     }
 
-    fn sleep(&self, py: Python<'_>, state: &Waiting) -> PyResult<()> {
+    fn sleep(&self, py: Python<'_>, state: &mut Waiting) -> PyResult<()> {
+        if !std::mem::replace(&mut state.has_slept, true) {
+            let pending: Vec<_> = state.futures.iter().flatten().map(|future| future.bind(py).clone()).collect();
+            hasten(&pending);
+        }
         let futures = || state.futures.iter().flatten();
-        if self.deadline.is_never() {
+        if self.deadline.is_never() && state.unsettled == 1 {
             for future in futures() {
                 if worker::run_in_place(future.bind(py)) {
                     return Ok(());
@@ -163,7 +165,7 @@ impl Completions {
             .collect();
         let (total, unsettled) = (futures.len(), futures.len() - ready.len());
         let futures = futures.into_iter().map(Some).collect();
-        Ok(Self { tally, deadline, total, state: Mutex::new(Waiting { futures, ready, unsettled }) })
+        Ok(Self { tally, deadline, total, state: Mutex::new(Waiting { futures, ready, unsettled, has_slept: false }) })
     }
 
     fn __iter__(slf: Py<Self>) -> Py<Self> {
@@ -178,7 +180,7 @@ impl Completions {
             }
             let settled = self.tally.take();
             if settled.is_empty() {
-                self.sleep(py, &state)?;
+                self.sleep(py, &mut state)?;
             }
             state.unsettled -= settled.len();
             state.ready.extend(settled);

@@ -44,9 +44,20 @@ pub(crate) fn error(class: PyResult<Bound<'_, PyAny>>, words: Option<String>) ->
         None => class.call0(),
     });
     match made {
-        Ok(error) => PyErr::from_value(error),
+        Ok(error) => raised(error),
         Err(trouble) => trouble,
     }
+}
+
+/// Raises an exception as the statement does: what is being handled at the moment becomes its context.
+pub(crate) fn raised(error: Bound<'_, PyAny>) -> PyErr {
+    let py = error.py();
+    if !error.is_instance_of::<pyo3::exceptions::PyBaseException>() {
+        return PyErr::from_value(error);
+    }
+    // SAFETY: the GIL is held, and both pointers are to live objects: an exception and its class.
+    unsafe { pyo3::ffi::PyErr_SetObject(error.get_type().as_ptr(), error.as_ptr()) };
+    PyErr::fetch(py)
 }
 
 /// Complains as `LOGGER.critical(message, exc_info=error)` does.

@@ -65,7 +65,8 @@ impl Pool {
         drop(duty.wakes);
         let mut refused = Ok(());
         for _ in 0..duty.hire {
-            let hired = Py::new(py, Work(Arc::clone(self))).and_then(|work| self.hirer.call1(py, (work,)));
+            let hired = Py::new(py, Work(Arc::clone(self)))
+                .and_then(|work| crate::call::call_one(self.hirer.bind(py), work.bind(py).as_any()));
             match hired {
                 Ok(_) => {}
                 // The thread runs: it was the wait for it that was interrupted.

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyTimeoutError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
@@ -21,7 +21,7 @@ use crate::call;
 use crate::future::Outcome;
 use crate::names;
 use crate::pause::{self, Deadline};
-use crate::pool::{Pool, ThreadPool};
+use crate::pool::{self, Pool};
 use crate::worker::{self, Blocked, Deeper, Task};
 
 /// A function and the items it is called with.
@@ -127,7 +127,7 @@ impl Spread {
         let mut line = self.line();
         match line.slots.front() {
             None => Front::Empty,
-            Some(Slot::Item(_)) if may_run && worker::is_here() => Front::Unclaimed,
+            Some(Slot::Item(_)) if may_run => Front::Unclaimed,
             Some(Slot::Item(_) | Slot::Running) => {
                 let latch = Latch::new(1);
                 line.waiter = Some(Arc::clone(&latch));
@@ -164,6 +164,8 @@ impl Spread {
             dropped.push(std::mem::replace(slot, Slot::Done(outcome)));
         }
         line.next += dropped.len();
+        // The task that led here was taken out of the queue.
+        line.is_queued = false;
         let wake = line.waiter.take().and_then(|latch| latch.arrive());
         drop(line);
         drop((wake, dropped));
@@ -187,6 +189,8 @@ pub(crate) struct MapIterator {
     spread: Arc<Spread>,
     pool: Arc<Pool>,
     deadline: Deadline,
+    /// The pool and the process in which it began.
+    origin: u64,
     state: Mutex<Progress>,
 }
 
@@ -211,7 +215,8 @@ impl MapIterator {
         let py = items.py();
         let pool = executor.get().pool()?;
         let mut source = items.try_iter()?;
-        let iterator = Self { spread, pool: Arc::clone(pool), deadline, state: Mutex::default() };
+        let origin = pool.origin();
+        let iterator = Self { spread, pool: Arc::clone(pool), deadline, origin, state: Mutex::default() };
         if is_at_hand && buffersize.is_none() {
             let mut count = 0;
             for item in source {
@@ -236,7 +241,7 @@ impl MapIterator {
     /// Draws one item and has it run. False if there is none.
     fn draw(&self, source: &mut Bound<'_, PyIterator>) -> PyResult<bool> {
         let py = source.py();
-        let Some(item) = source.next() else { return Ok(false) };
+        let Some(item) = call::guarded(|| source.next()) else { return Ok(false) };
         if self.spread.push(item?.unbind()) {
             self.pool.submit(py, Task::Spread(Arc::clone(&self.spread)), 1)?;
         }
@@ -249,12 +254,16 @@ impl MapIterator {
 
     /// Takes the next outcome, waiting for it if need be.
     fn take(&self, py: Python<'_>) -> PyResult<Option<Outcome>> {
-        let mut may_run = self.deadline.is_never();
+        // Only where its workers run: the initializer of the pool may have set something up for the function.
+        let mut may_run = self.deadline.is_never() && worker::is_here(&self.pool);
         loop {
             match self.spread.front(may_run) {
                 Front::Done(outcome) => return Ok(Some(outcome)),
                 Front::Empty => return Ok(None),
-                Front::Waiting(latch) => self.sleep(py, &latch)?,
+                Front::Waiting(latch) => {
+                    pool::check_origin(py, self.origin)?;
+                    self.sleep(py, &latch)?;
+                }
                 Front::Unclaimed => {
                     // A worker waits for what nobody has begun: it does it itself.
                     let deeper = Deeper::begin();
@@ -273,6 +282,16 @@ impl MapIterator {
         drop(blocked);
         if slept? { Ok(()) } else { Err(PyTimeoutError::new_err(())) }
     }
+}
+
+/// An iterator that raised `StopIteration` would seem to be at its end.
+fn as_generators_raise(error: PyErr, py: Python<'_>) -> PyErr {
+    if !error.is_instance_of::<PyStopIteration>(py) {
+        return error;
+    }
+    let plain = PyRuntimeError::new_err("generator raised StopIteration");
+    plain.set_cause(py, Some(error));
+    plain
 }
 
 #[pymethods]
@@ -299,7 +318,7 @@ impl MapIterator {
             Ok(Some(Outcome::Error(error))) => {
                 progress.is_over = true;
                 self.spread.close();
-                Err(PyErr::from_value(error.into_bound(py)))
+                Err(as_generators_raise(names::raised(error.into_bound(py)), py))
             }
             Ok(None) => {
                 progress.is_over = true;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use tercet_sched::{Job, Next, Wakes};
+use tercet_sched::{Job, Next, Wakes, Worker};
 
 use crate::call;
 use crate::door::Door;
@@ -55,9 +55,9 @@ pub(crate) fn here() -> Option<(Arc<Pool>, usize)> {
     POOL.with_borrow(Clone::clone)
 }
 
-/// Whether this thread is a worker.
-pub(crate) fn is_here() -> bool {
-    POOL.with_borrow(Option::is_some)
+/// Whether this thread is a worker of a pool.
+pub(crate) fn is_here(pool: &Arc<Pool>) -> bool {
+    POOL.with_borrow(|here| here.as_ref().is_some_and(|(here, _)| Arc::ptr_eq(here, pool)))
 }
 
 /// What a thread of a pool runs.
@@ -68,7 +68,6 @@ pub(crate) struct Work(pub(crate) Arc<Pool>);
 impl Work {
     /// Run tasks until there is no more need of this thread; return whether the pool goes on without it.
     fn __call__(&self, py: Python<'_>, initializer: Option<Bound<'_, PyAny>>, initargs: Bound<'_, PyTuple>) -> bool {
-        let generation = pool::generation();
         let mut worker = self.0.crew.join();
         if let Some(Err(error)) = initializer.map(|initializer| call::call(&initializer, &initargs, None)) {
             names::complain(py, "critical", "Exception in initializer:", None, &error);
@@ -77,6 +76,13 @@ impl Work {
             return false;
         }
         drop(initargs);
+        call::guarded(|| self.serve(py, worker))
+    }
+}
+
+impl Work {
+    fn serve(&self, py: Python<'_>, mut worker: Worker) -> bool {
+        let generation = pool::generation();
         POOL.set(Some((Arc::clone(&self.0), worker.home())));
         let mut turn = Turn { began: Instant::now(), wakes: Wakes::new() };
         let left_early = loop {
@@ -90,12 +96,18 @@ impl Work {
                 }
                 Next::Rest => {
                     let until = self.0.idle_timeout.map(|left| Instant::now() + left);
-                    let wakes = std::mem::take(&mut turn.wakes);
                     // The waiters are woken when the GIL is free: before, they would only wait for it.
-                    let goes_on = py.outside(|| {
-                        drop(wakes);
-                        self.0.crew.rest(&mut worker, until)
-                    });
+                    let mut wakes = std::mem::take(&mut turn.wakes);
+                    let goes_on = loop {
+                        // Asleep it holds no lock, so that a fork by another thread leaves none held in the child.
+                        let slept = py.outside(|| {
+                            wakes.clear();
+                            worker.nap(until)
+                        });
+                        if let Some(goes_on) = self.0.crew.rise(&mut worker, slept, until) {
+                            break goes_on;
+                        }
+                    };
                     if !goes_on {
                         break true;
                     }
@@ -186,11 +198,17 @@ pub(crate) fn call_in<'py>(
     args: Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let Some(context) = context else { return call::call(&function, &args, kwargs) };
+    let Some(context) = context else {
+        let result = call::call(&function, &args, kwargs.as_ref());
+        call::release([function, args.into_any()].into_iter().chain(kwargs.map(Bound::into_any)));
+        return result;
+    };
     let run = context.bind(py).getattr("run")?;
     let all: Vec<_> = std::iter::once(function).chain(args).collect();
     let all = PyTuple::new(py, all)?;
-    call::call(&run, &all, kwargs)
+    let result = call::call(&run, &all, kwargs.as_ref());
+    call::release([run, all.into_any()].into_iter().chain(kwargs.map(Bound::into_any)));
+    result
 }
 
 /// What a call came to.
@@ -214,6 +232,18 @@ pub(crate) fn run_in_place(slf: &Bound<'_, Future>) -> bool {
     let Some(Task::Call(call)) = task else { return false };
     drop(call.run(slf.py()));
     true
+}
+
+/// Puts the task of a future in front of the others, if this is a worker of its pool and nobody has begun it.
+pub(crate) fn hasten(slf: &Bound<'_, Future>) {
+    let future = slf.get();
+    let Some((ticket, (pool, _))) = future.ticket().zip(here()) else { return };
+    if future.origin() == pool.origin() {
+        let is_meant = |task: &Task| matches!(task, Task::Call(call) if call.future.is(slf));
+        if let Some(ticket) = pool.crew.hasten(ticket, is_meant) {
+            future.stands_at(ticket);
+        }
+    }
 }
 
 /// One more task inside a task.

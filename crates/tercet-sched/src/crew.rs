@@ -137,6 +137,11 @@ impl<J: Job> Crew<J> {
         Some(job)
     }
 
+    /// Puts a job that waits in front of its line, and says where it stands now.
+    pub fn hasten(&self, ticket: Ticket, is_meant: impl FnOnce(&J) -> bool) -> Option<Ticket> {
+        self.queue.hasten(ticket, is_meant)
+    }
+
     /// Takes all jobs that wait.
     pub fn drain(&self) -> Vec<J> {
         let jobs = self.queue.drain();
@@ -192,21 +197,32 @@ impl<J: Job> Crew<J> {
 
     /// Rests until there is something to do. False if the time was up first: then the worker has left.
     pub fn rest(&self, worker: &mut Worker, until: Option<Instant>) -> bool {
-        while worker.latch.sleep(until) != Slept::Open {
-            if until.is_none_or(|until| Instant::now() < until) {
-                continue;
-            }
-            let mut roster = lock(&self.roster);
-            if let Some(place) = roster.resting.iter().position(|latch| Arc::ptr_eq(latch, &worker.latch)) {
-                roster.resting.remove(place);
-                self.sleepers.store(roster.resting.len(), SeqCst);
-                roster.live -= 1;
-                self.note(&roster);
-                return false;
+        loop {
+            let slept = worker.nap(until);
+            if let Some(goes_on) = self.rise(worker, slept, until) {
+                return goes_on;
             }
         }
-        worker.is_searching = true;
-        true
+    }
+
+    /// What follows a nap: `None` is another one, false that the worker has left because the time was up.
+    ///
+    /// It takes the lock, which a nap does not: whoever forks must know that no thread is inside.
+    pub fn rise(&self, worker: &mut Worker, slept: Slept, until: Option<Instant>) -> Option<bool> {
+        if slept == Slept::Open {
+            worker.is_searching = true;
+            return Some(true);
+        }
+        if until.is_none_or(|until| Instant::now() < until) {
+            return None;
+        }
+        let mut roster = lock(&self.roster);
+        let place = roster.resting.iter().position(|latch| Arc::ptr_eq(latch, &worker.latch))?;
+        roster.resting.remove(place);
+        self.sleepers.store(roster.resting.len(), SeqCst);
+        roster.live -= 1;
+        self.note(&roster);
+        Some(false)
     }
 
     /// Leaves out of turn: the thread of the worker ends.
@@ -337,6 +353,11 @@ impl Worker {
     /// The number of its line in the queue.
     pub fn home(&self) -> usize {
         self.home
+    }
+
+    /// Sleeps until it is called, the time is up or a signal arrives; [`Crew::rise`] says what follows.
+    pub fn nap(&self, until: Option<Instant>) -> Slept {
+        self.latch.sleep(until)
     }
 }
 

@@ -40,6 +40,8 @@ impl Ticket {
 }
 
 const SHARD_SHIFT: u32 = 48;
+/// Where a line begins: far from both ends, because jobs join it in front as well.
+const MIDDLE: u64 = 1 << (SHARD_SHIFT - 1);
 
 /// The jobs of a crew.
 #[derive(Debug)]
@@ -57,7 +59,7 @@ struct Shard<J> {
 impl<J: Job> Queue<J> {
     /// A queue of so many lines.
     pub fn new(shards: usize) -> Self {
-        let shard = || Mutex::new(Shard { line: VecDeque::new(), first: 0 });
+        let shard = || Mutex::new(Shard { line: VecDeque::new(), first: MIDDLE });
         Self { shards: (0..shards.max(1)).map(|_| shard()).collect(), next: AtomicUsize::new(0) }
     }
 
@@ -85,6 +87,17 @@ impl<J: Job> Queue<J> {
         let place = (ticket.0 & ((1 << SHARD_SHIFT) - 1)).checked_sub(shard.first)?;
         let entry = shard.line.get_mut(usize::try_from(place).ok()?)?;
         entry.take_if(|job| is_meant(job))
+    }
+
+    /// Puts a job in front of its line, if it still stands there and is the one that is meant.
+    pub fn hasten(&self, ticket: Ticket, is_meant: impl FnOnce(&J) -> bool) -> Option<Ticket> {
+        let index = (ticket.0 >> SHARD_SHIFT) as usize;
+        let mut shard = lock(self.shards.get(index)?);
+        let place = (ticket.0 & ((1 << SHARD_SHIFT) - 1)).checked_sub(shard.first)?;
+        let job = shard.line.get_mut(usize::try_from(place).ok()?)?.take_if(|job| is_meant(job))?;
+        shard.first -= 1;
+        shard.line.push_front(Some(job));
+        Some(Ticket((index as u64) << SHARD_SHIFT | shard.first))
     }
 
     /// Takes all that is left.
@@ -151,6 +164,21 @@ mod tests {
         assert_eq!(queue.pop(0), Some((0, true)));
         assert_eq!(queue.pop(0), Some((2, true)));
         assert_eq!(queue.take(tickets[0], |_| true), None);
+        assert_eq!(queue.pop(0), None);
+    }
+
+    #[test]
+    fn a_job_in_haste_is_next_and_may_be_taken_there() {
+        let queue = Queue::new(1);
+        let tickets: Vec<Ticket> = (0..4_u32).map(|job| queue.push(None, job)).collect();
+        let front = queue.hasten(tickets[2], |_| true).unwrap();
+        assert_eq!(queue.hasten(tickets[2], |_| true), None, "it stands elsewhere now");
+        let again = queue.hasten(tickets[3], |_| true).unwrap();
+        assert_eq!(queue.take(again, |_| true), Some(3));
+        assert_eq!(queue.pop(0), Some((2, true)));
+        assert_eq!(queue.take(front, |_| true), None);
+        assert_eq!(queue.pop(0), Some((0, true)));
+        assert_eq!(queue.pop(0), Some((1, true)));
         assert_eq!(queue.pop(0), None);
     }
 

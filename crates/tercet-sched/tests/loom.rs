@@ -122,6 +122,33 @@ fn every_job_is_done_once_and_everybody_leaves() {
     });
 }
 
+/// Here nobody closes the crew before the work is done: a worker that slept through the news would sleep for ever.
+#[test]
+fn a_worker_that_goes_to_rest_is_not_forgotten() {
+    check(3, || {
+        let crew = Arc::new(Crew::new(1, 1));
+        let done = Latch::new(2);
+        drop(crew.submit(None, Unit, 1).unwrap());
+        let worker = {
+            let (crew, done) = (crew.clone(), done.clone());
+            thread::spawn(move || {
+                let mut worker = crew.join();
+                loop {
+                    match crew.next(&mut worker) {
+                        Next::Job(Unit, call) => drop((call, done.arrive())),
+                        Next::Rest => assert!(crew.rest(&mut worker, None)),
+                        Next::Leave(call) => return drop(call),
+                    }
+                }
+            })
+        };
+        drop(crew.submit(None, Unit, 1).unwrap());
+        asleep_until_open(&done);
+        drop(crew.close().wakes);
+        worker.join().unwrap();
+    });
+}
+
 #[test]
 fn two_workers_with_lines_of_their_own_leave_nothing() {
     check(2, || {
