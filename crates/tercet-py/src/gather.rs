@@ -69,16 +69,16 @@ fn unsettled<'py>(futures: &[Bound<'py, Future>]) -> Option<Vec<Bound<'py, Futur
     (!pending.is_empty()).then_some(pending)
 }
 
-fn sleep_through(py: Python<'_>, pending: Vec<Bound<'_, Future>>, deadline: Deadline, when: When) -> PyResult<()> {
+fn sleep_through(py: Python<'_>, pending: &[Bound<'_, Future>], deadline: Deadline, when: When) -> PyResult<()> {
     // Where the end of one may be enough, another may wait for what the caller does next: only if there is no choice,
     // the caller can do the work itself. The others are put in front, for whoever works in its place.
     if deadline.is_never() && (when == When::All || pending.len() == 1) {
-        for future in &pending {
-            worker::run_in_place(future)?;
+        for future in pending {
+            worker::run_in_place(future);
         }
     }
-    hasten(&pending);
-    let Some(pending) = unsettled(&pending) else { return Ok(()) };
+    hasten(pending);
+    let Some(pending) = unsettled(pending) else { return Ok(()) };
     for future in &pending {
         pool::check_origin(py, future.get().origin())?;
     }

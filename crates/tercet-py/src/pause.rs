@@ -84,11 +84,11 @@ pub(crate) fn until_done(slf: &Bound<'_, Future>, deadline: Deadline) -> PyResul
     let future = slf.get();
     while !future.promise.state().is_done() {
         pool::check_origin(py, future.origin())?;
-        if deadline.is_never() && worker::run_in_place(slf)? {
+        if deadline.is_never() && worker::run_in_place(slf) {
             continue;
         }
         if let Some(condition) = future.exposed(py) {
-            let _blocked = Blocked::begin(py, future.origin() != 0)?;
+            let _blocked = Blocked::begin(py, future.origin() != 0);
             crate::call::guarded(|| behind_condition(slf, condition.bind(py), deadline))?;
         } else {
             let latch = Latch::new(1);

@@ -21,7 +21,7 @@ use crate::call;
 use crate::future::Outcome;
 use crate::names;
 use crate::pause::{self, Deadline};
-use crate::pool::{self, Pool};
+use crate::pool::{self, Pool, ThreadPool};
 use crate::worker::{self, Blocked, Deeper, Task};
 
 /// A function and the items it is called with.

@@ -179,8 +179,7 @@ impl Call {
             }
         }
         let (args, kwargs) = (self.args.into_bound(py), self.kwargs.map(|kwargs| kwargs.into_bound(py)));
-        let result = call_in(py, self.context, self.function.into_bound(py), args, kwargs.as_ref());
-        drop(kwargs);
+        let result = call_in(py, self.context, self.function.into_bound(py), args, kwargs);
         let outcome = outcome_of(py, result);
         // The arguments are gone by now: nothing of the task but its outcome outlives it.
         Future::finish(future, outcome).unwrap_or_else(|error| {
@@ -196,7 +195,7 @@ pub(crate) fn call_in<'py>(
     context: Option<Py<PyAny>>,
     function: Bound<'py, PyAny>,
     args: Bound<'py, PyTuple>,
-    kwargs: Option<&Bound<'py, PyDict>>,
+    kwargs: Option<Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let Some(context) = context else {
         let result = call::call(&function, &args, kwargs.as_ref());
