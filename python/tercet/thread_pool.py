@@ -255,7 +255,7 @@ class _Waiting:
         self._pool = pool
 
     def qsize(self) -> int:
-        """Return how many tasks wait; a `map` counts as one."""
+        """Return how many tasks wait."""
         return self._pool._waiting()
 
     def empty(self) -> bool:

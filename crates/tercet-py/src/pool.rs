@@ -1,6 +1,6 @@
 //! A pool of threads, as Python holds it.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub(crate) fn check_origin(py: Python<'_>, origin: u64) -> PyResult<()> {
 /// What the workers of a pool share.
 pub(crate) struct Pool {
     pub(crate) crew: Crew<Task>,
+    /// How many tasks wait, each item of a `map` counted. A [`Work`] says where it stands, for who looks from outside.
+    pub(crate) waiting: Arc<AtomicUsize>,
     number: u32,
     is_broken: AtomicBool,
     is_daemon: bool,
@@ -65,7 +67,7 @@ impl Pool {
         drop(duty.wakes);
         let mut refused = Ok(());
         for _ in 0..duty.hire {
-            let hired = Py::new(py, Work(Arc::clone(self)))
+            let hired = Py::new(py, Work::of(Arc::clone(self)))
                 .and_then(|work| crate::call::call_one(self.hirer.bind(py), work.bind(py).as_any()));
             match hired {
                 Ok(_) => {}
@@ -85,6 +87,7 @@ impl Pool {
     pub(crate) fn breaks(&self, py: Python<'_>) {
         self.is_broken.store(true, Ordering::SeqCst);
         for task in self.crew.drain() {
+            self.has_taken(&task);
             task.fail(py, &names::error(names::broken_thread_pool(py), Some(BROKEN.to_owned())));
         }
     }
@@ -118,7 +121,9 @@ impl Pool {
             Task::Call(call) => Some(call.future.clone_ref(py)),
             Task::Spread(_) => None,
         };
+        self.waiting.fetch_add(usize::from(future.is_some()), Ordering::Relaxed);
         let Ok((ticket, duty)) = self.crew.submit(home, task, weight) else {
+            self.waiting.fetch_sub(usize::from(future.is_some()), Ordering::Relaxed);
             return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
         };
         if let Some(future) = future {
@@ -126,17 +131,27 @@ impl Pool {
         }
         if let Err(error) = self.try_obey(py, duty) {
             if self.crew.count().live == 0 {
-                drop(self.crew.take(ticket, |_| true));
+                if let Some(task) = self.crew.take(ticket, |_| true) {
+                    self.has_taken(&task);
+                }
             }
             return Err(error);
         }
         Ok(())
     }
 
+    /// A task has left the queue. The items of a map count themselves.
+    pub(crate) fn has_taken(&self, task: &Task) {
+        if matches!(task, Task::Call(_)) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn close(&self, py: Python<'_>, cancels: bool) -> PyResult<()> {
         drop(self.crew.close());
         if cancels {
             for task in self.crew.drain() {
+                self.has_taken(&task);
                 task.cancel(py)?;
             }
         }
@@ -207,6 +222,7 @@ impl ThreadPool {
     ) {
         let pool = Arc::new(Pool {
             crew: Crew::new(limit, lines),
+            waiting: Arc::default(),
             number: LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1,
             is_broken: AtomicBool::new(false),
             is_daemon,
@@ -259,7 +275,7 @@ impl ThreadPool {
     ) -> PyResult<MapIterator> {
         let pool = slf.get().pool()?;
         let deadline = pause::Deadline::of(timeout)?;
-        let spread = Spread::new(pool.context(slf.py())?, function, is_spread);
+        let spread = Spread::new(pool.context(slf.py())?, function, is_spread, Arc::clone(&pool.waiting));
         MapIterator::begin(slf, spread, items, deadline, buffersize, is_at_hand)
     }
 
@@ -276,7 +292,7 @@ impl ThreadPool {
 
     /// Return how many tasks wait.
     fn _waiting(&self) -> usize {
-        self.0.get().map_or(0, |pool| pool.crew.waiting())
+        self.0.get().map_or(0, |pool| pool.waiting.load(Ordering::Relaxed))
     }
 
     /// Return how many workers are alive, resting and waiting for other tasks.
@@ -336,6 +352,7 @@ pub(crate) fn forget_threads() {
     for pool in all_pools() {
         // They are the parent's. Here nothing of them is undone: an argument may be a file that is removed at its end.
         std::mem::forget(pool.crew.forget_all());
+        pool.waiting.store(0, Ordering::Relaxed);
     }
 }
 

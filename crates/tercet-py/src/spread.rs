@@ -9,6 +9,7 @@
 //! that it has raised, drops the items that nobody has claimed and the outcomes that nobody has taken.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTimeoutError, PyValueError};
@@ -30,6 +31,8 @@ pub(crate) struct Spread {
     context: Option<Py<PyAny>>,
     /// Whether an item is a tuple of arguments.
     unpacks: bool,
+    /// How many tasks of the pool wait; those in `line` are counted there.
+    waiting: Arc<AtomicUsize>,
     line: Mutex<Line>,
 }
 
@@ -61,8 +64,13 @@ enum Front {
 }
 
 impl Spread {
-    pub(crate) fn new(context: Option<Py<PyAny>>, function: Py<PyAny>, unpacks: bool) -> Arc<Self> {
-        Arc::new(Self { function, context, unpacks, line: Mutex::default() })
+    pub(crate) fn new(
+        context: Option<Py<PyAny>>,
+        function: Py<PyAny>,
+        unpacks: bool,
+        waiting: Arc<AtomicUsize>,
+    ) -> Arc<Self> {
+        Arc::new(Self { function, context, unpacks, waiting, line: Mutex::default() })
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -83,6 +91,7 @@ impl Spread {
         let slot = line.slots.get_mut(place)?;
         let Slot::Item(item) = std::mem::replace(slot, Slot::Running) else { unreachable!("claimed twice") };
         line.next += 1;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         Some((number, item))
     }
 
@@ -119,6 +128,7 @@ impl Spread {
     fn push(&self, item: Py<PyAny>) -> bool {
         let mut line = self.line();
         line.slots.push_back(Slot::Item(item));
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         !std::mem::replace(&mut line.is_queued, true)
     }
 
@@ -147,6 +157,7 @@ impl Spread {
     fn close(&self) {
         let mut line = self.line();
         line.is_over = true;
+        self.waiting.fetch_sub(line.unclaimed(), Ordering::Relaxed);
         line.first = line.next;
         line.waiter = None;
         let slots = std::mem::take(&mut line.slots);
@@ -164,6 +175,7 @@ impl Spread {
             dropped.push(std::mem::replace(slot, Slot::Done(outcome)));
         }
         line.next += dropped.len();
+        self.waiting.fetch_sub(dropped.len(), Ordering::Relaxed);
         // The task that led here was taken out of the queue.
         line.is_queued = false;
         let wake = line.waiter.take().and_then(|latch| latch.arrive());

@@ -60,19 +60,36 @@ pub(crate) fn is_here(pool: &Arc<Pool>) -> bool {
     POOL.with_borrow(|here| here.as_ref().is_some_and(|(here, _)| Arc::ptr_eq(here, pool)))
 }
 
+/// What a [`Work`] begins with.
+const MARK: u64 = u64::from_ne_bytes(*b"tercet/1");
+
 /// What a thread of a pool runs.
+///
+/// Who looks from outside finds it in the second variable of the thread's outermost function, and in it, behind the mark,
+/// where the number of waiting tasks stands: `tercet-sampler/src/python.rs` knows that.
 #[pyclass(module = "tercet._tercet", frozen)]
-pub(crate) struct Work(pub(crate) Arc<Pool>);
+#[repr(C)]
+pub(crate) struct Work {
+    mark: u64,
+    waiting: usize,
+    pool: Arc<Pool>,
+}
+
+impl Work {
+    pub(crate) fn of(pool: Arc<Pool>) -> Self {
+        Self { mark: MARK, waiting: Arc::as_ptr(&pool.waiting).addr(), pool }
+    }
+}
 
 #[pymethods]
 impl Work {
     /// Run tasks until there is no more need of this thread; return whether the pool goes on without it.
     fn __call__(&self, py: Python<'_>, initializer: Option<Bound<'_, PyAny>>, initargs: Bound<'_, PyTuple>) -> bool {
-        let mut worker = self.0.crew.join();
+        let mut worker = self.pool.crew.join();
         if let Some(Err(error)) = initializer.map(|initializer| call::call(&initializer, &initargs, None)) {
             names::complain(py, "critical", "Exception in initializer:", None, &error);
-            self.0.breaks(py);
-            self.0.obey(py, self.0.crew.leave(&mut worker));
+            self.pool.breaks(py);
+            self.pool.obey(py, self.pool.crew.leave(&mut worker));
             return false;
         }
         drop(initargs);
@@ -83,19 +100,20 @@ impl Work {
 impl Work {
     fn serve(&self, py: Python<'_>, mut worker: Worker) -> bool {
         let generation = pool::generation();
-        POOL.set(Some((Arc::clone(&self.0), worker.home())));
+        POOL.set(Some((Arc::clone(&self.pool), worker.home())));
         let mut turn = Turn { began: Instant::now(), wakes: Wakes::new() };
         let left_early = loop {
             if generation != pool::generation() {
                 break true;
             }
-            match self.0.crew.next(&mut worker) {
+            match self.pool.crew.next(&mut worker) {
                 Next::Job(task, duty) => {
-                    self.0.obey(py, duty);
+                    self.pool.has_taken(&task);
+                    self.pool.obey(py, duty);
                     task.run(py, &mut turn);
                 }
                 Next::Rest => {
-                    let until = self.0.idle_timeout.map(|left| Instant::now() + left);
+                    let until = self.pool.idle_timeout.map(|left| Instant::now() + left);
                     // The waiters are woken when the GIL is free: before, they would only wait for it.
                     let mut wakes = std::mem::take(&mut turn.wakes);
                     let goes_on = loop {
@@ -104,7 +122,7 @@ impl Work {
                             wakes.clear();
                             worker.nap(until)
                         });
-                        if let Some(goes_on) = self.0.crew.rise(&mut worker, slept, until) {
+                        if let Some(goes_on) = self.pool.crew.rise(&mut worker, slept, until) {
                             break goes_on;
                         }
                     };
@@ -114,8 +132,8 @@ impl Work {
                     turn.began = Instant::now();
                 }
                 Next::Leave(duty) => {
-                    self.0.obey(py, duty);
-                    break !self.0.crew.is_closed();
+                    self.pool.obey(py, duty);
+                    break !self.pool.crew.is_closed();
                 }
             }
         };
@@ -228,7 +246,9 @@ pub(crate) fn run_in_place(slf: &Bound<'_, Future>) -> bool {
     let Some(_deeper) = Deeper::begin() else { return false };
     let is_meant = |task: &Task| matches!(task, Task::Call(call) if call.future.is(slf));
     let task = future.ticket().and_then(|ticket| pool.crew.take(ticket, is_meant));
-    let Some(Task::Call(call)) = task else { return false };
+    let Some(task) = task else { return false };
+    pool.has_taken(&task);
+    let Task::Call(call) = task else { return false };
     drop(call.run(slf.py()));
     true
 }

@@ -40,7 +40,7 @@ const FUTEX_WAIT: u64 = 0;
 const FUTEX_FLAGS: u64 = FUTEX_PRIVATE | 256;
 /// The value that the word of a sleeping `tercet_sched::Latch` has. The locks of Python and of glibc wait by another
 /// operation (`FUTEX_WAIT_BITSET`) or while their word has another value.
-const LATCH: u32 = 1;
+const LATCH: u32 = u32::from_be_bytes(*b"trct");
 /// Descriptors of a poll or select that are looked at.
 const MOST_DESCRIPTORS: u64 = 64;
 

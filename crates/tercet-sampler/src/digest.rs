@@ -37,6 +37,8 @@ pub(crate) struct Digest {
     pub(crate) is_worker_thread: bool,
     /// The queue that this worker of a thread pool takes its tasks from.
     pub(crate) queue: Option<u64>,
+    /// The same of tercet's pool, which is no queue of the standard library's.
+    pub(crate) work: Option<u64>,
     /// The event loop, and the number of timers that it has counted, as Python objects.
     pub(crate) timers: Option<(u64, u64)>,
     /// Runs in a worker process.
@@ -92,6 +94,7 @@ impl Digest {
             is_subprocess: inner_has(Role::Subprocess),
             is_worker_thread: has(Role::ThreadRun),
             queue: telling(stack, &[Role::PoolWorker, Role::OldPoolWorker]),
+            work: telling(stack, &[Role::TercetWorker]),
             timers: stack.iter().find_map(|place| place.event_loop.zip(place.telling)),
             is_worker_process: has(Role::ProcessWorker),
             has_loop: has(Role::LoopRun) || has(Role::LoopTurn),

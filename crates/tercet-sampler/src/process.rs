@@ -404,7 +404,8 @@ impl Process {
     }
 
     fn backlog(&self, digest: &Digest) -> Option<u64> {
-        self.python.as_ref()?.backlog(digest.queue?)
+        let python = self.python.as_ref()?;
+        digest.queue.and_then(|queue| python.backlog(queue)).or_else(|| python.backlog_of_tercet(digest.work?))
     }
 
     fn digest(&mut self, state: Option<&(ThreadState, InterpreterState)>) -> Rc<Digest> {

@@ -351,7 +351,18 @@ impl Python {
         };
         (count < MOST_TASKS).then_some(count)
     }
+
+    /// How many tasks wait for a worker of tercet's pool, by its `Work`.
+    pub(crate) fn backlog_of_tercet(&self, work: u64) -> Option<u64> {
+        let bytes = self.memory.bytes::<64>(work).ok()?;
+        let words: Vec<u64> = (0..8).map(|index| word_at(&bytes, 8 * index)).collect();
+        let place = words.windows(2).find(|pair| pair[0] == MARK)?[1];
+        self.memory.word(place).ok().filter(|&count| count < MOST_TASKS)
+    }
 }
+
+/// What the native part of tercet's `Work` begins with; the next word says where the number of waiting tasks stands.
+const MARK: u64 = u64::from_ne_bytes(*b"tercet/1");
 
 /// A frame as it was read.
 struct RawFrame {

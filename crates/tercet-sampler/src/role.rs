@@ -90,8 +90,8 @@ impl Role {
     pub(crate) fn telling_variable(self, minor: u8) -> Option<u64> {
         match self {
             Self::PoolWorker => Some(if minor < 14 { 1 } else { 2 }),
+            Self::TercetWorker | Self::LoopTurn => Some(1),
             Self::OldPoolWorker => Some(0),
-            Self::LoopTurn => Some(1),
             _ => None,
         }
     }

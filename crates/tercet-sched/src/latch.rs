@@ -24,7 +24,9 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sys::{Slept, Word};
 
 const WAITING: u32 = 0;
-const SLEEPING: u32 = 1;
+/// A value like no other, so that who looks from outside at what a thread waits for can tell a latch from a lock:
+/// `tercet-sampler/src/blocked.rs` knows it.
+const SLEEPING: u32 = u32::from_be_bytes(*b"trct");
 const OPEN: u32 = 2;
 
 /// A gate that a number of events open and that one thread waits at.
