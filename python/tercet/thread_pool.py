@@ -20,7 +20,6 @@ import concurrent.futures.thread
 import itertools
 import os
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from threading import Thread
 from types import GenericAlias
@@ -37,8 +36,39 @@ T = TypeVar("T")
 _AT_HAND = (list, tuple, range, str, bytes, dict, set, frozenset)
 _LINES_MOST = 64
 
-_threads: weakref.WeakSet[Thread] = weakref.WeakSet()
-"""The threads to wait for before the interpreter ends."""
+_threads: set[Thread] = set()
+"""The threads to wait for before the interpreter ends. A plain set: workers start workers while others copy it."""
+
+
+class _Thread(Thread):
+    """A thread that may be joined while another one is still about to start it."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._is_settled = threading.Event()
+        self._process = os.getpid()
+
+    def start(self) -> None:
+        try:
+            super().start()
+        finally:
+            self._is_settled.set()
+
+    def join(self, timeout: float | None = None) -> None:
+        # In a child process nobody is left to start it.
+        if os.getpid() != self._process or not self._is_settled.wait(timeout):
+            return
+        if self.ident is not None:
+            super().join(timeout)
+
+
+def _join_all(threads: set[Thread]) -> None:
+    """Wait for threads to end, and for those that they have started meanwhile."""
+    joined = {threading.current_thread()}
+    while rest := threads.copy() - joined:
+        for thread in rest:
+            thread.join()
+        joined |= rest
 
 
 class _Hirer:
@@ -58,7 +88,7 @@ class _Hirer:
 
     def __call__(self, work: _tercet.Work) -> None:
         name = f"{self.prefix}_{next(self._count)}"
-        thread = Thread(target=self._serve, name=name, args=(work,), daemon=self.is_daemon or None)
+        thread = _Thread(target=self._serve, name=name, args=(work,), daemon=self.is_daemon or None)
         self.threads.add(thread)
         if not self.is_daemon:
             _threads.add(thread)
@@ -70,8 +100,12 @@ class _Hirer:
             raise
 
     def _serve(self, work: _tercet.Work) -> None:
-        if work(self.initializer, self.initargs):
-            self.threads.discard(threading.current_thread())
+        thread = threading.current_thread()
+        try:
+            if work(self.initializer, self.initargs):
+                self.threads.discard(thread)
+        finally:
+            _threads.discard(thread)
 
 
 class ThreadPoolExecutor(_tercet.ThreadPool, concurrent.futures.ThreadPoolExecutor):
@@ -208,9 +242,7 @@ class ThreadPoolExecutor(_tercet.ThreadPool, concurrent.futures.ThreadPoolExecut
         """
         self._close(cancel_futures)
         if wait:
-            for thread in list(self._threads):
-                if thread is not threading.current_thread():
-                    thread.join()
+            _join_all(self._threads)
 
     # --- what programs reach for behind the interface ---
 
@@ -266,8 +298,7 @@ def _cpu_count() -> int:
 def _finish() -> None:
     """Let what was submitted be done before the interpreter ends, as the standard library does."""
     _tercet.close_all_pools()
-    for thread in list(_threads):
-        thread.join()
+    _join_all(_threads)
 
 
 def _begin_anew() -> None:
