@@ -37,13 +37,41 @@ T = TypeVar("T")
 _AT_HAND = (list, tuple, range, str, bytes, dict, set, frozenset)
 _LINES_MOST = 64
 
-_threads: weakref.WeakSet[Thread] = weakref.WeakSet()
+_threads: set[Thread] = set()
 """The threads to wait for before the interpreter ends."""
 
-_hiring = threading.RLock()
-"""Held while a thread is started, so that nobody joins one that has not begun."""
-
 _hirers: weakref.WeakSet[_Hirer] = weakref.WeakSet()
+
+
+class _Thread(Thread):
+    """A thread that may be joined while another one is still about to start it."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._is_settled = threading.Event()
+        self._process = os.getpid()
+
+    def start(self) -> None:
+        try:
+            super().start()
+        finally:
+            self._is_settled.set()
+
+    def join(self, timeout: float | None = None) -> None:
+        # In a child process nobody is left to start it.
+        if os.getpid() != self._process or not self._is_settled.wait(timeout):
+            return
+        if self.ident is not None:
+            super().join(timeout)
+
+
+def _join_all(threads: set[Thread]) -> None:
+    """Wait for threads, and for those that they start on their way out; not for the one that asks."""
+    joined = {threading.current_thread()}
+    while left := threads.copy() - joined:
+        for thread in left:
+            thread.join()
+        joined |= left
 
 
 class _Hirer:
@@ -64,21 +92,24 @@ class _Hirer:
 
     def __call__(self, work: _tercet.Work) -> None:
         name = f"{self.prefix}_{next(self._count)}"
-        thread = Thread(target=self._serve, name=name, args=(work,), daemon=self.is_daemon or None)
-        with _hiring:
-            self.threads.add(thread)
-            if not self.is_daemon:
-                _threads.add(thread)
-            try:
-                thread.start()
-            except Exception:
-                self.threads.discard(thread)
-                _threads.discard(thread)
-                raise
+        thread = _Thread(target=self._serve, name=name, args=(work,), daemon=self.is_daemon or None)
+        self.threads.add(thread)
+        if not self.is_daemon:
+            _threads.add(thread)
+        try:
+            thread.start()
+        except Exception:
+            self.threads.discard(thread)
+            _threads.discard(thread)
+            raise
 
     def _serve(self, work: _tercet.Work) -> None:
-        if work(self.initializer, self.initargs):
-            self.threads.discard(threading.current_thread())
+        thread = threading.current_thread()
+        try:
+            if work(self.initializer, self.initargs):
+                self.threads.discard(thread)
+        finally:
+            _threads.discard(thread)
 
 
 class ThreadPoolExecutor(_tercet.ThreadPool, concurrent.futures.ThreadPoolExecutor):
@@ -263,17 +294,10 @@ class _Waiting:
         return self.qsize() == 0
 
 
-def _join_all(threads: Iterable[Thread]) -> None:
-    """Wait for threads, and for those that they start on their way out; not for the one that asks."""
-    joined = {threading.current_thread()}
-    while True:
-        with _hiring:
-            left = set(threads) - joined
-        if not left:
-            return
-        for thread in left:
-            thread.join()
-        joined |= left
+def before_the_end(act: Callable[[], object]) -> None:
+    """Have `act` called when the interpreter ends, while pools still take tasks."""
+    # What is registered last is called first, so before the pools are closed.
+    threading._register_atexit(act)  # type: ignore[attr-defined]
 
 
 def _cpu_count() -> int:
@@ -290,8 +314,6 @@ def _finish() -> None:
 
 def _begin_anew() -> None:
     """In a child process: no thread of the parent is here."""
-    global _hiring
-    _hiring = threading.RLock()
     _tercet.forget_threads()
     _threads.clear()
     for hirer in _hirers:
