@@ -112,6 +112,12 @@ def test_an_exception_may_be_a_class_or_none_or_nonsense(kind: type[Any]) -> Non
 
 
 def test_errors_remember_what_was_being_handled(kind: type[Any]) -> None:
+    def while_handling(ask: Callable[[], Any]) -> None:
+        try:
+            raise OSError("first")
+        except OSError:
+            ask()
+
     asks: list[tuple[type[BaseException], Callable[[], Any]]] = [
         (LookupError, failed_with(LookupError(), kind).result),
         (concurrent.futures.CancelledError, settled_cancelled(kind).result),
@@ -120,10 +126,7 @@ def test_errors_remember_what_was_being_handled(kind: type[Any]) -> None:
     ]
     for expected, ask in asks:
         with pytest.raises(expected) as caught:
-            try:
-                raise OSError("first")
-            except OSError:
-                ask()
+            while_handling(ask)
         assert isinstance(caught.value.__context__, OSError), expected
 
 
@@ -157,7 +160,7 @@ def test_what_runs_or_is_done_cannot_be_cancelled(kind: type[Any]) -> None:
 def test_beginning_twice_is_a_fault(kind: type[Any], caplog: pytest.LogCaptureFixture) -> None:
     future = kind()
     future.set_running_or_notify_cancel()
-    with pytest.raises(RuntimeError, match="^Future in unexpected state$"):
+    with pytest.raises(RuntimeError, match=r"^Future in unexpected state$"):
         future.set_running_or_notify_cancel()
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("concurrent.futures", logging.CRITICAL)
@@ -457,8 +460,7 @@ def test_as_completed_says_how_many_are_missing(as_completed: Callable[..., Any]
     pending, good, gone = tercet.Future(), done_with(1), settled_cancelled()
     found = []
     with pytest.raises(TimeoutError) as caught:
-        for future in as_completed([pending, good, gone], timeout=0):
-            found.append(future)
+        found.extend(as_completed([pending, good, gone], timeout=0))
     assert set(found) == {good, gone}
     assert str(caught.value) == "1 (of 3) futures unfinished"
 
