@@ -841,3 +841,28 @@ def test_a_thread_that_cannot_be_started_is_not_waited_for(monkeypatch: pytest.M
         thread.start()
     joiner.join(30)
     assert not joiner.is_alive()
+
+
+def test_workers_that_wait_for_a_slower_pool_are_not_joined_by_others() -> None:
+    """Only a wait that nobody can end is worth another thread."""
+    most = 0
+
+    def ask(inner: tercet.ThreadPoolExecutor) -> int:
+        nonlocal most
+        future = inner.submit(threading.active_count)
+        most = max(most, future.result())
+        return most
+
+    before = threading.active_count()
+    with tercet.ThreadPoolExecutor(1) as inner, tercet.ThreadPoolExecutor(4) as outer:
+        assert len(list(outer.map(ask, [inner] * 500))) == 500
+    assert most <= before + 5
+
+
+def test_pools_that_wait_for_one_another_in_a_ring_come_to_an_end() -> None:
+    """Also where one of them has a worker that rests, but not the one that is waited for."""
+    first, second = tercet.ThreadPoolExecutor(1), tercet.ThreadPoolExecutor(2)
+    with first, second:
+        fill(second, 2)
+        answer = first.submit(lambda: second.submit(lambda: first.submit(abs, -7).result()).result())
+        assert answer.result(PATIENCE_S) == 7

@@ -73,7 +73,8 @@ pub(crate) struct Future {
     ticket: AtomicU64,
 }
 
-const NO_TICKET: u64 = u64::MAX;
+/// In the place of the ticket stands the worker that runs the task; 0 for nobody.
+const RUNS: u64 = 1 << 63;
 
 /// Acts on a future and tells those who are to know.
 ///
@@ -112,7 +113,18 @@ impl Future {
 
     pub(crate) fn ticket(&self) -> Option<Ticket> {
         let number = self.ticket.load(Ordering::Relaxed);
-        (number != NO_TICKET).then(|| Ticket::from_number(number))
+        (number & RUNS == 0).then(|| Ticket::from_number(number))
+    }
+
+    /// Says which worker runs the task; 0 for none of a pool.
+    pub(crate) fn runs_in(&self, worker: u64) {
+        self.ticket.store(RUNS | worker, Ordering::Relaxed);
+    }
+
+    /// The worker that runs the task.
+    pub(crate) fn runner(&self) -> Option<u64> {
+        let worker = self.ticket.load(Ordering::Relaxed) & !RUNS;
+        (worker != 0).then_some(worker)
     }
 
     /// Begins the task. False if it is not to run.
@@ -246,7 +258,7 @@ impl Future {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { promise: Promise::new(None), origin: AtomicU64::new(0), ticket: AtomicU64::new(NO_TICKET) }
+        Self { promise: Promise::new(None), origin: AtomicU64::new(0), ticket: AtomicU64::new(RUNS) }
     }
 
     // Without it, the initializer of `concurrent.futures.Future` would be found and make a lock.

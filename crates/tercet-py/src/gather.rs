@@ -12,7 +12,8 @@ use tercet_sched::{Interest, Latch, Tally};
 use crate::future::Future;
 use crate::pause::{self, Deadline};
 use crate::pool;
-use crate::worker::{self, Blocked};
+use crate::waits::{Blocked, Wanted};
+use crate::worker;
 
 /// When a wait for many is over.
 #[derive(Clone, Copy, PartialEq)]
@@ -90,7 +91,7 @@ fn sleep_through(py: Python<'_>, pending: &[Bound<'_, Future>], deadline: Deadli
             drop(if failed { latch.open() } else { latch.arrive() });
         }
     }
-    let blocked = Blocked::begin(py, pending.iter().any(|future| future.get().origin() != 0));
+    let blocked = Blocked::begin(py, Wanted::of(&pending));
     let slept = pause::sleep(py, deadline, |until| latch.sleep(until)).map(drop);
     drop(blocked);
     for future in &pending {
@@ -146,7 +147,8 @@ impl Completions {
         for future in futures() {
             pool::check_origin(py, future.get().origin())?;
         }
-        let _blocked = Blocked::begin(py, futures().any(|future| future.get().origin() != 0));
+        let pending: Vec<_> = futures().map(|future| future.bind(py).clone()).collect();
+        let _blocked = Blocked::begin(py, Wanted::of(&pending));
         pause::sleep(py, self.deadline, |until| self.tally.sleep(until)).map(drop)
     }
 }

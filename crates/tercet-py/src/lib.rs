@@ -15,6 +15,7 @@ mod pause;
 mod pool;
 mod probe;
 mod spread;
+mod waits;
 mod worker;
 
 use std::ffi::OsString;

@@ -10,7 +10,8 @@ use crate::door::Door;
 use crate::future::Future;
 use crate::names;
 use crate::pool;
-use crate::worker::{self, Blocked};
+use crate::waits::{Blocked, Wanted};
+use crate::worker;
 
 /// Between looking after signals and falling asleep, one may arrive and wake nobody. So the main thread looks again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -88,14 +89,14 @@ pub(crate) fn until_done(slf: &Bound<'_, Future>, deadline: Deadline) -> PyResul
             continue;
         }
         if let Some(condition) = future.exposed(py) {
-            let _blocked = Blocked::begin(py, future.origin() != 0);
+            let _blocked = Blocked::begin(py, Wanted::of([slf]));
             crate::call::guarded(|| behind_condition(slf, condition.bind(py), deadline))?;
         } else {
             let latch = Latch::new(1);
             if !future.promise.lock().watch(&latch, Interest::Done) {
                 continue;
             }
-            let blocked = Blocked::begin(py, future.origin() != 0);
+            let blocked = Blocked::begin(py, Wanted::of([slf]));
             let slept = sleep(py, deadline, |until| latch.sleep(until));
             drop(blocked);
             if !matches!(slept, Ok(true)) {

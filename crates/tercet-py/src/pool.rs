@@ -14,6 +14,7 @@ use crate::future::{Future, Outcome};
 use crate::names;
 use crate::pause;
 use crate::spread::{MapIterator, Spread};
+use crate::waits;
 use crate::worker::{self, Call, Task, Work};
 
 /// All pools of this process, to be closed when the interpreter ends.
@@ -116,7 +117,7 @@ impl Pool {
     /// Adds a task that keeps so many workers busy.
     pub(crate) fn submit(self: &Arc<Self>, py: Python<'_>, task: Task, weight: usize) -> PyResult<()> {
         self.check(py)?;
-        let home = worker::here().and_then(|(pool, home)| Arc::ptr_eq(&pool, self).then_some(home));
+        let home = worker::here().and_then(|here| Arc::ptr_eq(&here.pool, self).then_some(here.home));
         let future = match &task {
             Task::Call(call) => Some(call.future.clone_ref(py)),
             Task::Spread(_) => None,
@@ -349,11 +350,17 @@ pub(crate) fn close_all_pools(py: Python<'_>) -> PyResult<()> {
 #[pyfunction]
 pub(crate) fn forget_threads() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    waits::forget();
     for pool in all_pools() {
         // They are the parent's. Here nothing of them is undone: an argument may be a file that is removed at its end.
         std::mem::forget(pool.crew.forget_all());
         pool.waiting.store(0, Ordering::Relaxed);
     }
+}
+
+/// The pool whose futures carry this, if it is still there.
+pub(crate) fn numbered(origin: u64) -> Option<Arc<Pool>> {
+    all_pools().into_iter().find(|pool| pool.origin() == origin)
 }
 
 fn all_pools() -> Vec<Arc<Pool>> {

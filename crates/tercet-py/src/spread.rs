@@ -23,7 +23,8 @@ use crate::future::Outcome;
 use crate::names;
 use crate::pause::{self, Deadline};
 use crate::pool::{self, Pool, ThreadPool};
-use crate::worker::{self, Blocked, Deeper, Task};
+use crate::waits::{Blocked, Wanted};
+use crate::worker::{self, Deeper, Task};
 
 /// A function and the items it is called with.
 pub(crate) struct Spread {
@@ -82,6 +83,11 @@ impl Spread {
         let mut line = self.line();
         line.is_queued = line.unclaimed() > 1;
         line.is_queued
+    }
+
+    /// Whether there are items that nobody has claimed.
+    pub(crate) fn has_unclaimed(&self) -> bool {
+        self.line().unclaimed() > 0
     }
 
     /// Takes the next item.
@@ -289,7 +295,7 @@ impl MapIterator {
     }
 
     fn sleep(&self, py: Python<'_>, latch: &Arc<Latch>) -> PyResult<()> {
-        let blocked = Blocked::begin(py, true);
+        let blocked = Blocked::begin(py, Wanted::Results(Arc::clone(&self.spread), Arc::clone(&self.pool)));
         let slept = pause::sleep(py, self.deadline, |until| latch.sleep(until));
         drop(blocked);
         if slept? { Ok(()) } else { Err(PyTimeoutError::new_err(())) }

@@ -14,6 +14,7 @@ use crate::future::{Future, Outcome};
 use crate::names;
 use crate::pool::{self, Pool};
 use crate::spread::Spread;
+use crate::waits;
 
 /// How long a worker keeps the GIL over tasks that never give it up: the interpreter's own default.
 const TURN: Duration = Duration::from_millis(5);
@@ -45,19 +46,33 @@ impl Job for Task {
 }
 
 thread_local! {
-    /// The pool whose worker this thread is.
-    static POOL: RefCell<Option<(Arc<Pool>, usize)>> = const { RefCell::new(None) };
+    static HERE: RefCell<Option<Here>> = const { RefCell::new(None) };
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The pool whose worker this thread is, and the number of its line.
-pub(crate) fn here() -> Option<(Arc<Pool>, usize)> {
-    POOL.with_borrow(Clone::clone)
+/// Which worker a thread is.
+#[derive(Clone)]
+pub(crate) struct Here {
+    pub(crate) pool: Arc<Pool>,
+    /// Its line in the queue.
+    pub(crate) home: usize,
+    /// Its number among the workers of all pools.
+    pub(crate) number: u64,
+}
+
+/// Which worker this thread is.
+pub(crate) fn here() -> Option<Here> {
+    HERE.with_borrow(Clone::clone)
 }
 
 /// Whether this thread is a worker of a pool.
 pub(crate) fn is_here(pool: &Arc<Pool>) -> bool {
-    POOL.with_borrow(|here| here.as_ref().is_some_and(|(here, _)| Arc::ptr_eq(here, pool)))
+    HERE.with_borrow(|here| here.as_ref().is_some_and(|here| Arc::ptr_eq(&here.pool, pool)))
+}
+
+/// The number of the worker that this thread is; 0 for none.
+fn number_here() -> u64 {
+    HERE.with_borrow(|here| here.as_ref().map_or(0, |here| here.number))
 }
 
 /// What a [`Work`] begins with.
@@ -100,7 +115,8 @@ impl Work {
 impl Work {
     fn serve(&self, py: Python<'_>, mut worker: Worker) -> bool {
         let generation = pool::generation();
-        POOL.set(Some((Arc::clone(&self.pool), worker.home())));
+        let (pool, home) = (Arc::clone(&self.pool), worker.home());
+        HERE.set(Some(Here { pool, home, number: waits::next_worker() }));
         let mut turn = Turn { began: Instant::now(), wakes: Wakes::new() };
         let left_early = loop {
             if generation != pool::generation() {
@@ -137,7 +153,7 @@ impl Work {
                 }
             }
         };
-        POOL.set(None);
+        HERE.set(None);
         left_early
     }
 }
@@ -189,7 +205,7 @@ impl Call {
     fn run(self, py: Python<'_>) -> Wakes {
         let future = self.future.bind(py);
         match Future::start(future) {
-            Ok(true) => {}
+            Ok(true) => future.get().runs_in(number_here()),
             Ok(false) => return Wakes::new(),
             Err(error) => {
                 names::complain(py, "critical", "Exception in worker", None, &error);
@@ -239,7 +255,7 @@ pub(crate) fn outcome_of(py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) -> 
 /// Runs the task of a future here and now, if this is a worker of its pool and nobody has begun it.
 pub(crate) fn run_in_place(slf: &Bound<'_, Future>) -> bool {
     let future = slf.get();
-    let Some((pool, _)) = future.ticket().and_then(|_| here()) else { return false };
+    let Some(Here { pool, .. }) = future.ticket().and_then(|_| here()) else { return false };
     if future.origin() != pool.origin() {
         return false;
     }
@@ -256,7 +272,7 @@ pub(crate) fn run_in_place(slf: &Bound<'_, Future>) -> bool {
 /// Puts the task of a future in front of the others, if this is a worker of its pool and nobody has begun it.
 pub(crate) fn hasten(slf: &Bound<'_, Future>) {
     let future = slf.get();
-    let Some((ticket, (pool, _))) = future.ticket().zip(here()) else { return };
+    let Some((ticket, Here { pool, .. })) = future.ticket().zip(here()) else { return };
     if future.origin() == pool.origin() {
         let is_meant = |task: &Task| matches!(task, Task::Call(call) if call.future.is(slf));
         if let Some(ticket) = pool.crew.hasten(ticket, is_meant) {
@@ -280,27 +296,5 @@ impl Deeper {
 impl Drop for Deeper {
     fn drop(&mut self) {
         DEPTH.set(DEPTH.get() - 1);
-    }
-}
-
-/// A worker that waits for a task of some pool: while it does, it does not count, and another may work in its place.
-pub(crate) struct Blocked(Option<Arc<Pool>>);
-
-impl Blocked {
-    pub(crate) fn begin(py: Python<'_>, waits_for_task: bool) -> Self {
-        let pool = if waits_for_task { here() } else { None };
-        let Some((pool, _)) = pool else { return Self(None) };
-        let duty = pool.crew.block();
-        let blocked = Self(Some(Arc::clone(&pool)));
-        pool.obey(py, duty);
-        blocked
-    }
-}
-
-impl Drop for Blocked {
-    fn drop(&mut self) {
-        if let Some(pool) = &self.0 {
-            pool.crew.unblock();
-        }
     }
 }

@@ -277,6 +277,11 @@ impl<J: Job> Crew<J> {
         self.is_closed.load(SeqCst)
     }
 
+    /// Whether there is a place for another worker.
+    pub fn has_place(&self) -> bool {
+        lock(&self.roster).places() > 0
+    }
+
     /// How many workers there are.
     pub fn count(&self) -> Count {
         lock(&self.roster).count()

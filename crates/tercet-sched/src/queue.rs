@@ -28,7 +28,7 @@ pub trait Job: Sized {
 pub struct Ticket(u64);
 
 impl Ticket {
-    /// A number to keep it as; never `u64::MAX`.
+    /// A number to keep it as, below 2 to the 63rd.
     pub fn number(self) -> u64 {
         self.0
     }
