@@ -146,8 +146,7 @@ class Case:
     needs = "submit"
 
     def limit(self):
-        """What is possible without any pool."""
-        return None
+        """What is possible without any pool; ``None`` where nothing else could be measured."""
 
 
 class Submit(Case):
@@ -247,7 +246,7 @@ class Tail(Latency):
     name, unit, share = "latency99", "us p99", 0.99
 
     def limit(self):
-        return None
+        """Nothing to compare with."""
 
 
 class Sleep(Case):
@@ -394,10 +393,7 @@ def resident():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-CASES = {
-    case.name: case
-    for case in (Submit, Producers, Map, Latency, Tail, Sleep, Receive, Nested, Memory)
-}
+CASES = {case.name: case for case in (Submit, Producers, Map, Latency, Tail, Sleep, Receive, Nested, Memory)}
 
 
 def warm(pool, workers=WORKERS):

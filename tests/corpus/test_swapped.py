@@ -10,7 +10,12 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "benches"))
 from _judge import OK, faults, judge, watch_fairly
 
 THROUGH = ("tests/corpus/swapped.py",)
-ALWAYS = ["examples/downloads_threads.py", "examples/futures_swap.py", "tests/corpus/narrow_pool.py", "tests/corpus/two_permits.py"]
+ALWAYS = [
+    "examples/downloads_threads.py",
+    "examples/futures_swap.py",
+    "tests/corpus/narrow_pool.py",
+    "tests/corpus/two_permits.py",
+]
 OTHERS = [
     "tests/corpus/compress_on_all_cores.py",
     "tests/corpus/old_driver.py",
