@@ -30,8 +30,8 @@ import time
 from _result import Result, interval, median, say
 
 CLAIM = (
-    "tercet.ThreadPoolExecutor takes a task, runs it and brings its result back in a fraction of the time that the pools "
-    "of today take, and lets more waits overlap."
+    "tercet.ThreadPoolExecutor takes a task, runs it and brings its result back in a fraction of the time that today's "
+    "pools take, and lets more waits overlap."
 )
 WORKERS = 8
 MANY_WAITERS = 50
