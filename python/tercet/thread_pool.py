@@ -4,8 +4,9 @@ What users of the standard library suffer from, and what is done about it here:
 
 - *Waking a thread for every task.* A resting worker is woken only if none is on its way to the queue, and a worker
   that keeps finding tasks keeps the GIL between them, for as long as the interpreter lets it.
-- *Tasks that wait for tasks of the same pool.* The worker runs the task it waits for, if nobody has begun it; and one
-  that is blocked does not count, so that another may work in its place. Such a pool never locks up.
+- *Tasks that wait for tasks of the same pool.* The worker runs the task it waits for, if nobody has begun it; and
+  where a wait could never end, because all workers of the pools involved wait for one another, one more thread works
+  until it has ended. Such pools never lock up.
 - *Endless inputs of* `map`. ``buffersize=`` bounds how far it runs ahead, on every version of Python.
 - *Memory.* What a task was given is gone when it ends, and its result as soon as the caller drops it.
 - *The end.* Ctrl-C ends `map`, `Future.result` and `ThreadPoolExecutor.shutdown` at once; with ``daemon=True`` a stuck
