@@ -14,20 +14,17 @@ How it is measured
 pebble and joblib are rivals, not dependencies: `.venv/bin/pip install pebble joblib` brings them in.
 """
 
-import argparse
 import concurrent.futures
-import json
 import multiprocessing.pool
 import os
 import queue
-import random
 import socket
 import subprocess
 import sys
 import threading
 import time
 
-from _result import Result, interval, median, say
+from _contest import Case, main
 
 CLAIM = (
     "tercet.ThreadPoolExecutor takes a task, runs it and brings its result back in a fraction of the time that today's "
@@ -135,18 +132,6 @@ POOLS = {kind.name: kind for kind in (Tercet, Stdlib, Multiprocessing, Pebble, J
 
 
 # --- the cases --------------------------------------------------------------------------------------------------
-
-
-class Case:
-    """One thing that people do with a pool."""
-
-    unit = ""
-    is_better_high = True
-    workers = WORKERS
-    needs = "submit"
-
-    def limit(self):
-        """What is possible without any pool; ``None`` where nothing else could be measured."""
 
 
 class Submit(Case):
@@ -404,100 +389,5 @@ def warm(pool, workers=WORKERS):
             future.result()
 
 
-# --- one run in a process of its own ------------------------------------------------------------------------------
-
-
-def measure(case, pool):
-    """Run one case on one pool and print the figure."""
-    case = CASES[case]()
-    if pool == "limit":
-        figure = case.limit()
-    else:
-        face = POOLS[pool](case.workers)
-        figure = case.run(face) if hasattr(face, case.needs) else None
-        face.close()
-    print(json.dumps(figure))
-
-
-def ask(case, pool):
-    """Have one case measured on one pool; `None` if it cannot or does not within a minute."""
-    words = [sys.executable, __file__, "--measure", case, pool]
-    try:
-        answer = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    except subprocess.TimeoutExpired:
-        return None
-    if answer.returncode:
-        if "ModuleNotFoundError" not in answer.stderr:
-            say(f"{case} on {pool}: {answer.stderr.strip().splitlines()[-1]}")
-        return None
-    return json.loads(answer.stdout)
-
-
-def shown(figure):
-    """A figure with as many digits as it is worth."""
-    if figure is None:
-        return "-"
-    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.1f}"
-
-
-def main():
-    """Take turns and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--measure", nargs=2, metavar=("CASE", "POOL"), help=argparse.SUPPRESS)
-    parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES), help="the cases to run")
-    parser.add_argument("--pools", nargs="+", choices=list(POOLS), default=list(POOLS), help="the pools to compare")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is run")
-    parser.add_argument("--write", action="store_true", help="keep the page in benches/results")
-    wishes = parser.parse_args()
-    if wishes.measure:
-        measure(*wishes.measure)
-        return 0
-    result = Result("threads", CLAIM)
-    turns = random.Random(1)
-    figures = {}
-    for number in range(wishes.rounds):
-        for case in wishes.only:
-            pools = [*wishes.pools, "limit"]
-            turns.shuffle(pools)
-            for pool in pools:
-                figures.setdefault((case, pool), []).append(ask(case, pool))
-        say(f"round {number + 1} of {wishes.rounds}")
-    rows = [row_of(case, wishes.pools, figures) for case in wishes.only]
-    heads = ["case", "unit", *wishes.pools, "tercet against stdlib", "against the best other", "limit"]
-    result.add_table(heads, rows, right=heads[2:])
-    result.add(f"Medians of {wishes.rounds} rounds; in brackets the interval that has the true median with 95 %.")
-    result.publish(wishes.write)
-    return 0
-
-
-def row_of(name, pools, figures):
-    """One line of the table."""
-    case = CASES[name]
-
-    def middle(pool):
-        seen = [figure for figure in figures[name, pool] if figure is not None]
-        return median(seen) if seen else None
-
-    def ratio(rival):
-        pairs = zip(figures[name, "tercet"], figures[name, rival], strict=True)
-        ratios = [ours / theirs if case.is_better_high else theirs / ours for ours, theirs in pairs if ours and theirs]
-        if not ratios:
-            return "-"
-        low, high = interval(ratios)
-        return f"{median(ratios):.2f}x ({low:.2f} to {high:.2f})"
-
-    middles = {pool: middle(pool) for pool in pools}
-    others = {pool: figure for pool, figure in middles.items() if pool != "tercet" and figure is not None}
-    best = (max if case.is_better_high else min)(others, key=others.get) if others else None
-    return [
-        name,
-        case.unit,
-        *(shown(middles[pool]) for pool in pools),
-        ratio("stdlib") if "stdlib" in pools else "-",
-        f"{best} {ratio(best)}" if best else "-",
-        shown(middle("limit")),
-    ]
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("threads", __doc__, CLAIM, CASES, POOLS))
