@@ -14,6 +14,7 @@ Examples
 # and shrinks; `engine` is the seam behind which the engines stand (`thread_engine`, `process_engine`, `loop_engine`);
 # `portable` and `purity` say what may go to another process; `advice` tells it all to a person. `thread_pool` is the
 # pool of threads that people use and that `thread_engine` runs on; `futures` is what its tasks will have come to.
+# `process_pool` is the pool of processes; `starter` and `zygote` start its workers, `parcel` is what goes to and fro.
 # `_tercet` is the native half. This file only names what is public.
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from tercet.executor import Executor
 from tercet.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Future, as_completed, wait
 from tercet.thread_pool import ThreadPoolExecutor
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tercet.process_pool import ProcessPoolExecutor, WorkerCrashed
+
 __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
@@ -35,8 +40,10 @@ __all__ = [
     "Future",
     "Map",
     "NotPortable",
+    "ProcessPoolExecutor",
     "RemoteError",
     "ThreadPoolExecutor",
+    "WorkerCrashed",
     "WorkerDied",
     "__version__",
     "as_completed",
@@ -44,3 +51,14 @@ __all__ = [
     "wait",
     "why",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the pool of processes when it is asked for: with it comes `multiprocessing`."""
+    if name in ("ProcessPoolExecutor", "WorkerCrashed"):
+        from tercet import process_pool
+
+        found: object = getattr(process_pool, name)
+        globals()[name] = found
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

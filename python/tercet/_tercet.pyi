@@ -9,17 +9,21 @@ from typing_extensions import disjoint_base
 __all__ = [
     "Completions",
     "Future",
+    "Leader",
     "MapIterator",
     "Probe",
+    "ProcessPool",
     "ThreadPool",
     "Work",
     "__version__",
     "build_info",
     "close_all_pools",
     "decide",
+    "end_with_parent",
     "forget_threads",
     "machine",
     "main",
+    "serve",
     "wait",
 ]
 
@@ -128,6 +132,48 @@ class ThreadPool:
     _shutdown: bool
     _broken: Any
 
+class ProcessPool:
+    """The native half of `tercet.ProcessPoolExecutor`."""
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> ProcessPool: ...
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _AnyFuture[_T]:
+        """Schedule `fn(*args, **kwargs)` in a worker process and return a future for its outcome."""
+
+    # For `tercet.process_pool` alone.
+    def _open(
+        self,
+        limit: int,
+        *,
+        pack: Callable[..., bytes],
+        hire: Callable[[int, int, int], tuple[int, int]],
+        mourn: Callable[[int], str],
+        died: Callable[[str], BaseException],
+        broken: Callable[[str], BaseException],
+        lead: Callable[[Leader, Callable[..., Any]], None],
+        tasks_per_worker: int | None,
+        starts_at_once: bool,
+        breaks_on_crash: bool,
+        retries: int,
+    ) -> None:
+        """Set up the pool."""
+    def _close(self, cancels: bool) -> None:
+        """Take no more tasks, and cancel those that were not sent if `cancels`."""
+    def _end(self, number: int) -> None:
+        """Send all workers a signal that ends them, and with them what they hold; take no more tasks and cancel the others."""
+    def _workers(self) -> list[tuple[int, int]]:
+        """Return the workers: their process numbers, and the number of tasks that each has done."""
+    @property
+    def _broken(self) -> str | bool: ...
+
+@final
+class Leader:
+    """What the leader of a pool runs."""
+
+    def __call__(self) -> None:
+        """Read what the workers send until the pool is shut down and all is done."""
+    def close(self) -> None:
+        """Take no more tasks."""
+
 @final
 class Work:
     """What a thread of a pool runs."""
@@ -156,6 +202,18 @@ def wait(
     futures: list[_AnyFuture[_T]], timeout: float | None, return_when: str
 ) -> tuple[set[_AnyFuture[_T]], set[_AnyFuture[_T]]]:
     """Wait for futures and return the set of those that are settled and the set of the others."""
+
+def serve(
+    segment: int,
+    mine: int,
+    theirs: int,
+    settle: Callable[[], object],
+    run: Callable[[bytes], tuple[bool, bytes]],
+) -> None:
+    """Serve a pool until it says that this process may leave."""
+
+def end_with_parent() -> None:
+    """Have the kernel end this process when its parent ends, in whatever way."""
 
 def close_all_pools() -> None:
     """Close all pools, because the interpreter ends."""

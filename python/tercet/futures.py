@@ -152,20 +152,22 @@ def _results(
 ) -> Iterator[T]:
     try:
         while futures:
-            future = futures.popleft()
-            try:
-                result = future.result(None if deadline is None else deadline - time.monotonic())
-            except BaseException:
-                future.cancel()
-                raise
-            finally:
-                del future
             futures.extend(one_more())
-            yield result
-            del result
+            # Nothing here holds the result while the caller does something with it.
+            yield _take(futures, deadline)
     finally:
         for future in futures:
             future.cancel()
+
+
+def _take(futures: deque[concurrent.futures.Future[T]], deadline: float | None) -> T:
+    future = futures.popleft()
+    try:
+        return future.result(None if deadline is None else deadline - time.monotonic())
+    finally:
+        future.cancel()
+        # An exception would keep the future alive, and the future the exception.
+        del future
 
 
 def _are_ours(fs: set[Any]) -> bool:

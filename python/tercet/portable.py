@@ -103,7 +103,7 @@ def pack(fn: Callable[..., Any], found: Study, caller: int | None = None) -> Bag
         If a worker could not find the function again.
     """
     named, packed = _address(fn)
-    main, note = _main_source(caller)
+    main, note = main_source(caller)
     modules = {name for name, _ in found.globals} | _modules_of(fn) - {apply.__module__}
     if "__main__" in modules and main is None:
         raise NotPortable(f"`{name_of(fn)}` is defined in a session, which no worker can read")
@@ -114,7 +114,7 @@ def pack(fn: Callable[..., Any], found: Study, caller: int | None = None) -> Bag
         "limits": (sys.getrecursionlimit(), sys.get_int_max_str_digits()),
         "decimal": _decimal_context(),
         "main": main,
-        "files": _own_files(),
+        "files": own_files(),
         "sources": sorted((name, _file_of(fn, name)) for name in modules if name != "__main__"),
         "named": named,
         "packed": packed,
@@ -181,7 +181,7 @@ def _decimal_context() -> bytes | None:
     return dumps(decimal.getcontext(), 5) if decimal is not None else None
 
 
-def _own_files() -> dict[str, str]:
+def own_files() -> dict[str, str]:
     """The files of the user's own modules: what was loaded by hand stands on no path, and items may come from it."""
     found = {}
     for name, module in list(sys.modules.items()):
@@ -216,7 +216,7 @@ def _carried(found: Study, modules: set[str], main: tuple[str, str, bool] | None
 # --- the main module ------------------------------------------------------------------------------------------
 
 
-def _main_source(caller: int | None) -> tuple[tuple[str, str, bool] | None, str | None]:
+def main_source(caller: int | None) -> tuple[tuple[str, str, bool] | None, str | None]:
     """How a worker reads the main module: file, package, and whether definitions alone; and a note about it."""
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)

@@ -380,7 +380,7 @@ class _Nursery:
         # Number 3 in the new process; away from 3 here, since a copy onto itself would stay closed on exec.
         spare = os.dup(far.fileno()) if far.fileno() == 3 else None
         source = far.fileno() if spare is None else spare
-        arguments = [sys.executable, *_interpreter_flags(), "-S", "-P", "-c", _START, _HERE]
+        arguments = [sys.executable, *interpreter_flags(), "-S", "-P", "-c", _START, _HERE]
         actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, source, 3)]
         try:
             self._pid = os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions)
@@ -413,7 +413,7 @@ class _Nursery:
                 code = self._answer()
         except OSError:
             return "its nursery is gone as well"
-        return f"exit code {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
+        return f"exit code {code}" if code >= 0 else f"killed by {signal_name(-code)}"
 
     def close(self, *, kills: bool) -> None:
         """End the nursery and with it every worker: at once, or when they have left by themselves."""
@@ -448,7 +448,7 @@ class _Nursery:
         return int.from_bytes(answer, "little", signed=True)
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
     import signal
 
     try:
@@ -457,7 +457,7 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _interpreter_flags() -> list[str]:
+def interpreter_flags() -> list[str]:
     """The options of this interpreter that its workers should have too."""
     flags = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
     flags += ["-B"] if sys.dont_write_bytecode else []

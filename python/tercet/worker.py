@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["SEATS_MOST", "apply", "main", "receive", "send"]
+__all__ = ["SEATS_MOST", "Files", "Main", "apply", "greet", "main", "receive", "send"]
 
 SEATS_MOST = 200
 """How many sockets travel in one message; the kernel's own limit is 253."""
@@ -314,10 +314,10 @@ def _settle_in(order: dict[str, Any]) -> Callable[..., Any]:
         import decimal
 
         decimal.setcontext(loads(order["decimal"]))
-    _greet()
+    greet()
     _postpone("tercet")
-    sys.meta_path.append(_Files(order["files"]))
-    main = sys.modules["__main__"] = sys.modules["__mp_main__"] = _Main(order["main"])
+    sys.meta_path.append(Files(order["files"]))
+    main = sys.modules["__main__"] = sys.modules["__mp_main__"] = Main(order["main"])
     function = _find(order)
     for module, name, packed in order["carried"]:
         if module == "__main__":
@@ -337,7 +337,7 @@ def _carry(module: dict[str, Any], name: str, packed: bytes) -> None:
     module[name] = loads(packed)
 
 
-def _greet() -> None:
+def greet() -> None:
     """Add the few built-in names that `site` adds, since it was skipped."""
     from _sitebuiltins import Quitter
 
@@ -346,13 +346,14 @@ def _greet() -> None:
             setattr(builtins, name, Quitter(name, "Ctrl-D (i.e. EOF)"))
 
 
-class _Files:
+class Files:
     """Finds modules that the parent has loaded from files by hand, when nobody else does."""
 
     def __init__(self, files: dict[str, str]) -> None:
         self._files = files
 
     def find_spec(self, name: str, *_: object) -> Any:
+        """Find a module, as the import system asks for it."""
         import importlib.util
 
         file = self._files.get(name)
@@ -446,7 +447,7 @@ def _reseed() -> None:
         sys.modules["numpy.random"].seed()
 
 
-class _Main(ModuleType):
+class Main(ModuleType):
     """The parent's main module, read only when something in it is asked for."""
 
     def __init__(self, source: tuple[str, str, bool] | None) -> None:
@@ -468,7 +469,12 @@ class _Main(ModuleType):
         with open(file, "rb") as script:
             text = script.read()
         self.__dict__.update(__file__=file, __package__=package or None)
-        exec(_definitions(text, file) if only_definitions else compile(text, file, "exec"), self.__dict__)
+        try:
+            exec(_definitions(text, file) if only_definitions else compile(text, file, "exec"), self.__dict__)
+        except BaseException:
+            # The next who asks is to see what is wrong, too.
+            self.__dict__["_source"] = source
+            raise
 
 
 def _definitions(text: bytes, file: str) -> Any:

@@ -10,6 +10,8 @@ pub(crate) enum Error {
     Json(serde_json::Error),
     /// This process cannot be looked at.
     Sampler(tercet_sampler::Error),
+    /// Memory cannot be shared with another process.
+    Memory(tercet_shm::Error),
 }
 
 impl From<serde_json::Error> for Error {
@@ -24,11 +26,18 @@ impl From<tercet_sampler::Error> for Error {
     }
 }
 
+impl From<tercet_shm::Error> for Error {
+    fn from(error: tercet_shm::Error) -> Self {
+        Self::Memory(error)
+    }
+}
+
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
         match error {
             Error::Json(error) => PyValueError::new_err(format!("not a profile: {error}")),
             Error::Sampler(error) => PyOSError::new_err(error.to_string()),
+            Error::Memory(error) => PyOSError::new_err(error.to_string()),
         }
     }
 }

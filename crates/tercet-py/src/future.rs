@@ -14,6 +14,7 @@
 //! - Nothing of Python runs while the promise is locked.
 //! - Callbacks are called once, in the order in which they were added, and are forgotten.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::exceptions::PyRuntimeError;
@@ -23,13 +24,43 @@ use pyo3::{PyTraverseError, PyVisit};
 use tercet_sched::{Locked, Promise, State, Ticket, Wakes};
 
 use crate::names;
+use crate::parcel::Parcel;
 use crate::pause::{self, Deadline};
+use crate::worker::Ended;
 
 /// What a task came to.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Value(Py<PyAny>),
     Error(Py<PyAny>),
+    /// Either, as it came from another process. It is unpacked when somebody asks for it.
+    Packed(Arc<Packed>),
+}
+
+impl From<Ended> for Outcome {
+    fn from(ended: Ended) -> Self {
+        ended.map_or_else(Self::Error, Self::Value)
+    }
+}
+
+/// What came from another process.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    pub(crate) bytes: Arc<Vec<u8>>,
+    pub(crate) has_failed: bool,
+}
+
+impl Packed {
+    fn unpack(&self, py: Python<'_>) -> Outcome {
+        let unpacked = names::unpack(py)
+            .and_then(|unpack| unpack.call1((Parcel::new(Arc::clone(&self.bytes)), self.has_failed)))
+            .map(Bound::unbind);
+        match unpacked {
+            Ok(error) if self.has_failed => Outcome::Error(error),
+            Ok(value) => Outcome::Value(value),
+            Err(error) => Outcome::Error(error.into_value(py).into_any()),
+        }
+    }
 }
 
 /// What some futures have beside their state.
@@ -147,7 +178,12 @@ impl Future {
     /// Sets the outcome and calls the callbacks. The wakes are for the caller to send; with callbacks, which may take any
     /// time and wait for anybody, they are sent before.
     pub(crate) fn finish(slf: &Bound<'_, Self>, outcome: Outcome) -> PyResult<Wakes> {
-        let news = if matches!(outcome, Outcome::Value(_)) { News::Result } else { News::Exception };
+        let has_failed = match &outcome {
+            Outcome::Value(_) => false,
+            Outcome::Error(_) => true,
+            Outcome::Packed(packed) => packed.has_failed,
+        };
+        let news = if has_failed { News::Exception } else { News::Result };
         let finished = change(slf, |locked| match locked.finish(outcome, news == News::Exception) {
             Ok(wakes) => (news, Ok((wakes, take_callbacks(locked)))),
             Err(refused) => (News::None, Err(refused)),
@@ -169,8 +205,24 @@ impl Future {
         }
     }
 
+    /// Unpacks the outcome, if it came from another process and nobody has asked for it before.
+    fn unpack(&self, py: Python<'_>) {
+        let packed = match self.promise.lock().outcome() {
+            Some(Outcome::Packed(packed)) => Arc::clone(packed),
+            _ => return,
+        };
+        let unpacked = packed.unpack(py);
+        let mut locked = self.promise.lock();
+        // Another thread may have been faster: all get the same object.
+        let is_first = matches!(locked.outcome(), Some(Outcome::Packed(_)));
+        let old = if is_first { locked.replace_outcome(Some(unpacked)) } else { Some(unpacked) };
+        drop(locked);
+        drop(old);
+    }
+
     /// The outcome of a future that is done.
     fn outcome(&self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
+        self.unpack(py);
         let locked = self.promise.lock();
         let state = locked.state();
         if state.is_cancelled() {
@@ -187,13 +239,17 @@ impl Future {
                 drop(locked);
                 Err(names::raised(error.into_bound(py)))
             }
-            None => Ok(py.None()),
+            Some(Outcome::Packed(_)) | None => Ok(py.None()),
         })
     }
 
     /// Whether it has failed, if it is finished.
     pub(crate) fn has_failed(&self) -> bool {
-        matches!(self.promise.lock().outcome(), Some(Outcome::Error(_)))
+        match self.promise.lock().outcome() {
+            Some(Outcome::Error(_)) => true,
+            Some(Outcome::Packed(packed)) => packed.has_failed,
+            _ => false,
+        }
     }
 
     /// The condition of an exposed future.
@@ -313,6 +369,7 @@ impl Future {
         if !future.promise.state().is_done() {
             pause::until_done(slf, Deadline::of(timeout)?)?;
         }
+        future.unpack(py);
         let locked = future.promise.lock();
         if locked.state().is_cancelled() {
             drop(locked);
@@ -358,6 +415,7 @@ impl Future {
     }
 
     fn _get_snapshot(&self, py: Python<'_>) -> (bool, bool, Option<Py<PyAny>>, Option<Py<PyAny>>) {
+        self.unpack(py);
         let locked = self.promise.lock();
         let is_cancelled = locked.state().is_cancelled();
         if locked.state() != State::Finished {
@@ -366,19 +424,20 @@ impl Future {
         match locked.outcome() {
             Some(Outcome::Value(value)) => (true, false, Some(value.clone_ref(py)), None),
             Some(Outcome::Error(error)) => (true, false, None, Some(error.clone_ref(py))),
-            None => (true, false, None, None),
+            Some(Outcome::Packed(_)) | None => (true, false, None, None),
         }
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let py = slf.py();
         let future = slf.get();
+        future.unpack(py);
         let (state, outcome) = {
             let locked = future.promise.lock();
             let outcome = match locked.outcome() {
                 Some(Outcome::Value(value)) => Some(("returned", value.clone_ref(py))),
                 Some(Outcome::Error(error)) => Some(("raised", error.clone_ref(py))),
-                None => None,
+                Some(Outcome::Packed(_)) | None => None,
             };
             (locked.state(), outcome)
         };
@@ -412,6 +471,7 @@ impl Future {
 
     #[getter]
     fn _result(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.unpack(py);
         match self.promise.lock().outcome() {
             Some(Outcome::Value(value)) => Some(value.clone_ref(py)),
             _ => None,
@@ -432,6 +492,7 @@ impl Future {
 
     #[getter]
     fn _exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.unpack(py);
         match self.promise.lock().outcome() {
             Some(Outcome::Error(error)) => Some(error.clone_ref(py)),
             _ => None,
@@ -486,7 +547,7 @@ impl Future {
         let Some(locked) = self.promise.try_lock() else { return Ok(()) };
         match locked.outcome() {
             Some(Outcome::Value(held) | Outcome::Error(held)) => visit.call(held)?,
-            None => {}
+            Some(Outcome::Packed(_)) | None => {}
         }
         if let Some(beside) = locked.as_ref() {
             beside.callbacks.iter().try_for_each(|callback| visit.call(callback))?;

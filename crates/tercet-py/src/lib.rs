@@ -11,9 +11,12 @@ mod error;
 mod future;
 mod gather;
 mod names;
+mod parcel;
 mod pause;
 mod pool;
 mod probe;
+mod process_pool;
+mod servant;
 mod spread;
 mod waits;
 mod worker;
@@ -39,6 +42,10 @@ mod _tercet {
     use crate::pool::{ThreadPool, close_all_pools, forget_threads};
     #[pymodule_export]
     use crate::probe::Probe;
+    #[pymodule_export]
+    use crate::process_pool::{Leader, ProcessPool};
+    #[pymodule_export]
+    use crate::servant::{end_with_parent, serve};
     #[pymodule_export]
     use crate::spread::MapIterator;
     #[pymodule_export]

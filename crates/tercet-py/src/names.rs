@@ -28,6 +28,8 @@ names! {
     condition = "threading", "Condition";
     /// A copy of the context variables of the caller.
     copy_context = "contextvars", "copy_context";
+    /// How a result of another process is unpacked.
+    unpack = "tercet.parcel", "unpack";
     /// The class of the futures that pools make.
     future = "tercet.futures", "Future";
 }

@@ -31,6 +31,9 @@ pub(crate) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
+/// The mark of futures that processes finish.
+pub(crate) const OF_PROCESSES: u64 = 1 << 63;
+
 /// Refuses a future whose pool stayed in another process.
 pub(crate) fn check_origin(py: Python<'_>, origin: u64) -> PyResult<()> {
     let is_here = origin == 0 || origin & u64::from(u32::MAX) == u64::from(generation());

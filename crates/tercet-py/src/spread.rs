@@ -19,12 +19,11 @@ use pyo3::{PyTraverseError, PyVisit};
 use tercet_sched::{Latch, Wake};
 
 use crate::call;
-use crate::future::Outcome;
 use crate::names;
 use crate::pause::{self, Deadline};
 use crate::pool::{self, Pool, ThreadPool};
 use crate::waits::{Blocked, Wanted};
-use crate::worker::{self, Deeper, Task};
+use crate::worker::{self, Deeper, Ended, Task};
 
 /// A function and the items it is called with.
 pub(crate) struct Spread {
@@ -53,12 +52,12 @@ struct Line {
 enum Slot {
     Item(Py<PyAny>),
     Running,
-    Done(Outcome),
+    Done(Ended),
 }
 
 /// What stands at the front.
 enum Front {
-    Done(Outcome),
+    Done(Ended),
     Waiting(Arc<Latch>),
     Unclaimed,
     Empty,
@@ -177,7 +176,7 @@ impl Spread {
         let mut dropped = Vec::new();
         let begin = line.next - line.first;
         for slot in line.slots.iter_mut().skip(begin) {
-            let outcome = Outcome::Error(error.clone_ref(py).into_value(py).into_any());
+            let outcome = Err(error.clone_ref(py).into_value(py).into_any());
             dropped.push(std::mem::replace(slot, Slot::Done(outcome)));
         }
         line.next += dropped.len();
@@ -271,7 +270,7 @@ impl MapIterator {
     }
 
     /// Takes the next outcome, waiting for it if need be.
-    fn take(&self, py: Python<'_>) -> PyResult<Option<Outcome>> {
+    fn take(&self, py: Python<'_>) -> PyResult<Option<Ended>> {
         // Only where its workers run: the initializer of the pool may have set something up for the function.
         let mut may_run = self.deadline.is_never() && worker::is_here(&self.pool);
         loop {
@@ -332,8 +331,8 @@ impl MapIterator {
             Ok(())
         });
         match taken.and_then(|()| self.take(py)) {
-            Ok(Some(Outcome::Value(value))) => Ok(Some(value)),
-            Ok(Some(Outcome::Error(error))) => {
+            Ok(Some(Ok(value))) => Ok(Some(value)),
+            Ok(Some(Err(error))) => {
                 progress.is_over = true;
                 self.spread.close();
                 Err(as_generators_raise(names::raised(error.into_bound(py)), py))
@@ -376,7 +375,7 @@ impl MapIterator {
         let Ok(line) = self.spread.line.try_lock() else { return Ok(()) };
         for slot in &line.slots {
             match slot {
-                Slot::Item(held) | Slot::Done(Outcome::Value(held) | Outcome::Error(held)) => visit.call(held)?,
+                Slot::Item(held) | Slot::Done(Ok(held) | Err(held)) => visit.call(held)?,
                 Slot::Running => {}
             }
         }

@@ -10,7 +10,7 @@ use tercet_sched::{Job, Next, Wakes, Worker};
 
 use crate::call;
 use crate::door::Door;
-use crate::future::{Future, Outcome};
+use crate::future::Future;
 use crate::names;
 use crate::pool::{self, Pool};
 use crate::spread::Spread;
@@ -216,7 +216,7 @@ impl Call {
         let result = call_in(py, self.context, self.function.into_bound(py), args, kwargs);
         let outcome = outcome_of(py, result);
         // The arguments are gone by now: nothing of the task but its outcome outlives it.
-        Future::finish(future, outcome).unwrap_or_else(|error| {
+        Future::finish(future, outcome.into()).unwrap_or_else(|error| {
             names::complain(py, "critical", "Exception in worker", None, &error);
             Wakes::new()
         })
@@ -244,11 +244,14 @@ pub(crate) fn call_in<'py>(
     result
 }
 
+/// What a call came to: its value, or its exception.
+pub(crate) type Ended = Result<Py<PyAny>, Py<PyAny>>;
+
 /// What a call came to.
-pub(crate) fn outcome_of(py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) -> Outcome {
+pub(crate) fn outcome_of(py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) -> Ended {
     match result {
-        Ok(value) => Outcome::Value(value.unbind()),
-        Err(error) => Outcome::Error(error.into_value(py).into_any()),
+        Ok(value) => Ok(value.unbind()),
+        Err(error) => Err(error.into_value(py).into_any()),
     }
 }
 

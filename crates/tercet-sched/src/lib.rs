@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod crew;
+mod fleet;
 mod latch;
 mod promise;
 mod queue;
@@ -15,6 +16,7 @@ mod sys;
 mod tally;
 
 pub use crew::{Call, Count, Crew, Next, Worker};
+pub use fleet::{Fleet, Loss, Move, Sent};
 pub use latch::{Latch, Wake};
 pub use promise::{Interest, Locked, Promise, State, Wakes};
 pub use queue::{Job, Queue, Ticket};

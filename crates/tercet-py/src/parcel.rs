@@ -1,0 +1,178 @@
+//! What travels between a pool of processes and its workers: messages, cut into frames.
+//!
+//! ```text
+//! message   head, then its bytes, in as many frames as it takes
+//! frame     number (8)  kind (4)  microseconds that it took (4)  length of what is still to come, this frame included (8)  bytes
+//! ```
+//! A message that is larger than a frame goes in pieces, so that one side copies the next while the other takes the
+//! last, and a ring need not be as large as the largest message. Pieces of two messages never mix.
+
+use std::ffi::c_int;
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use tercet_shm::{Consumer, Error, Producer};
+
+const HEAD: usize = 24;
+/// The largest piece: small enough that sender and receiver work at the same time.
+const PIECE: usize = 64 << 10;
+
+/// The bytes of a message, for Python to read where they are.
+#[pyclass(module = "tercet._tercet", frozen)]
+pub(crate) struct Parcel(Arc<Vec<u8>>);
+
+impl Parcel {
+    pub(crate) fn new(bytes: Arc<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+}
+
+#[pymethods]
+impl Parcel {
+    unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let bytes = &slf.get().0;
+        let begin = bytes.as_ptr().cast_mut().cast();
+        // SAFETY: the interpreter passes a view to be filled in. The bytes are never changed and live as long as the object,
+        // to which the view holds a reference; it is marked as read-only.
+        let filled =
+            unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), begin, bytes.len() as ffi::Py_ssize_t, 1, flags) };
+        if filled == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
+    }
+}
+
+/// What a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Kind {
+    /// To a worker: a call.
+    Call = 1,
+    /// To a worker: leave.
+    Leave = 2,
+    /// To the pool: the worker is ready.
+    Ready = 3,
+    /// To the pool: the result of a call.
+    Value = 4,
+    /// To the pool: what a call raised.
+    Error = 5,
+    /// To the pool: the worker cannot be set up.
+    Unfit = 6,
+}
+
+impl Kind {
+    fn of(word: u32) -> Option<Self> {
+        [Self::Call, Self::Leave, Self::Ready, Self::Value, Self::Error, Self::Unfit]
+            .into_iter()
+            .find(|kind| *kind as u32 == word)
+    }
+}
+
+/// A message, as a whole.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) number: u64,
+    pub(crate) kind: Kind,
+    /// How long the call took, of a result.
+    pub(crate) took_us: u32,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A message that is on its way out, and how much of it has left.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    number: u64,
+    kind: Kind,
+    took_us: u32,
+    left: usize,
+}
+
+impl Outgoing {
+    pub(crate) fn new(number: u64, kind: Kind, took_us: u32, length: usize) -> Self {
+        Self { number, kind, took_us, left: length }
+    }
+
+    /// Puts as many pieces into the ring as it has room for. True if all have left.
+    pub(crate) fn push(&mut self, bytes: &[u8], ring: &mut Producer, has_begun: &mut bool) -> Result<bool, Error> {
+        while !*has_begun || self.left > 0 {
+            let piece = self.left.min(PIECE.min(ring.longest_frame() - HEAD));
+            let Some(room) = ring.reserve(HEAD + piece)? else { return Ok(false) };
+            room[..8].copy_from_slice(&self.number.to_le_bytes());
+            room[8..12].copy_from_slice(&(self.kind as u32).to_le_bytes());
+            room[12..16].copy_from_slice(&self.took_us.to_le_bytes());
+            room[16..HEAD].copy_from_slice(&(self.left as u64).to_le_bytes());
+            let begin = bytes.len() - self.left;
+            room[HEAD..].copy_from_slice(&bytes[begin..begin + piece]);
+            ring.keep(HEAD + piece);
+            ring.commit();
+            self.left -= piece;
+            *has_begun = true;
+        }
+        Ok(true)
+    }
+
+    /// The room that the next piece needs.
+    pub(crate) fn wants(&self, ring: &Producer) -> usize {
+        HEAD + self.left.min(PIECE.min(ring.longest_frame() - HEAD))
+    }
+}
+
+/// Puts messages together from their pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming(Option<Message>);
+
+impl Incoming {
+    /// The next message that has come as a whole.
+    pub(crate) fn next(&mut self, ring: &mut Consumer) -> Result<Option<Message>, Fault> {
+        loop {
+            let Some(frame) = ring.read()? else { return Ok(None) };
+            let message = self.add(frame)?;
+            ring.release();
+            if message.is_some() {
+                return Ok(message);
+            }
+        }
+    }
+
+    fn add(&mut self, frame: &[u8]) -> Result<Option<Message>, Fault> {
+        let (head, piece) = frame.split_at_checked(HEAD).ok_or(Fault::Garbled)?;
+        let (number, rest) = head.split_first_chunk::<8>().ok_or(Fault::Garbled)?;
+        let (kind, rest) = rest.split_first_chunk::<4>().ok_or(Fault::Garbled)?;
+        let (took_us, left) = rest.split_first_chunk::<4>().ok_or(Fault::Garbled)?;
+        let left = usize::try_from(u64::from_le_bytes(left.try_into().map_err(|_| Fault::Garbled)?));
+        let left = left.map_err(|_| Fault::Garbled)?;
+        let kind = Kind::of(u32::from_le_bytes(*kind)).ok_or(Fault::Garbled)?;
+        let message = self.0.get_or_insert_with(|| Message {
+            number: u64::from_le_bytes(*number),
+            kind,
+            took_us: u32::from_le_bytes(*took_us),
+            bytes: Vec::with_capacity(left),
+        });
+        message.bytes.extend_from_slice(piece);
+        Ok(if left <= piece.len() { self.0.take() } else { None })
+    }
+}
+
+/// Why nothing more can be had from the other side.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The memory between the two is not what it should be.
+    Memory(Error),
+    /// A message is none.
+    Garbled,
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Memory(error)
+    }
+}
+
+impl From<Fault> for PyErr {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Memory(error) => PyValueError::new_err(error.to_string()),
+            Fault::Garbled => PyValueError::new_err("a message between processes is garbled"),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+"""`ProcessPoolExecutor`: the standard library's, over shared memory, where one crash costs one task.
+
+What users of the standard library suffer from, and what is done about it here:
+
+- *A dead worker breaks the pool.* Here the task that it ran gets a `WorkerCrashed`, everything else goes on in another
+  worker, and the pool stays usable. ``on_crash="break"`` gives the standard behaviour.
+- *A task crosses five threads and processes.* Here the caller puts it into the worker's memory itself, and one thread
+  brings the results home, without the GIL.
+- *Locks that were copied locked.* Workers are forked from a zygote, an interpreter that never has a second thread.
+- *Lambdas and local functions* go by `cloudpickle` where it is installed.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import concurrent.futures.process
+import itertools
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing.context import BaseContext
+from threading import Thread
+from types import TracebackType
+from typing import Any, TypeVar
+
+from tercet import _tercet
+from tercet.errors import WorkerDied
+from tercet.futures import check_buffersize, map_by_submit
+from tercet.parcel import pack
+from tercet.starter import Starter, starter
+
+__all__ = ["ProcessPoolExecutor", "WorkerCrashed"]
+
+T = TypeVar("T")
+
+_GRACE_S = 2.0
+
+_leads: weakref.WeakSet[_Lead] = weakref.WeakSet()
+"""The leaders to wait for before the interpreter ends."""
+
+
+class WorkerCrashed(WorkerDied, BrokenProcessPool):
+    """A worker process ended in the middle of a task; the pool goes on without it."""
+
+
+class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExecutor):  # type: ignore[misc]
+    """Processes that run calls: `concurrent.futures.ProcessPoolExecutor`, with the same parameters.
+
+    Parameters
+    ----------
+    max_workers
+        How many processes there may be; ``None`` for as many as there are processors.
+    mp_context
+        A context of `multiprocessing`, whose start method is used; ``None`` forks from a clean zygote.
+    initializer
+        Called in each process before its first task; if it raises, the pool is broken.
+    initargs
+        Its arguments.
+    max_tasks_per_child
+        After how many tasks a process is replaced; ``None`` keeps it.
+    on_crash
+        ``"isolate"`` fails the task whose worker died; ``"break"`` breaks the pool, as the standard library does.
+    retries
+        How often a task whose worker died is tried again.
+    preload
+        Modules that the zygote imports, once for all workers.
+
+    Examples
+    --------
+    >>> with ProcessPoolExecutor(2) as executor:
+    ...     executor.submit(pow, 2, 10).result()
+    1024
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: BaseContext | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        on_crash: str = "isolate",
+        retries: int = 0,
+        preload: Sequence[str] = (),
+    ) -> None:
+        if max_workers is None:
+            max_workers = _cpu_count()
+        elif max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if max_tasks_per_child is not None:
+            if not isinstance(max_tasks_per_child, int):
+                raise TypeError("max_tasks_per_child must be an integer")
+            if max_tasks_per_child <= 0:
+                raise ValueError("max_tasks_per_child must be >= 1")
+            if mp_context is not None and mp_context.get_start_method(allow_none=False) == "fork":
+                raise ValueError(
+                    "max_tasks_per_child is incompatible with the 'fork' multiprocessing start method; "
+                    "supply a different mp_context."
+                )
+        if on_crash not in ("isolate", "break"):
+            raise ValueError(f"on_crash must be 'isolate' or 'break': {on_crash!r}")
+        self._max_workers = max_workers
+        self._mp_context = mp_context
+        self._initializer = initializer  # type: ignore[assignment]
+        self._initargs = tuple(initargs)
+        start = starter(mp_context, initializer, self._initargs, tuple(preload))
+        lead = _Lead(start)
+        self._lead = lead
+        self._processes = start.processes
+        self._open(
+            max_workers,
+            pack=pack,
+            hire=start.hire,
+            mourn=start.mourn,
+            died=WorkerCrashed,
+            broken=BrokenProcessPool,
+            lead=lead,
+            tasks_per_worker=max_tasks_per_child,
+            starts_at_once=start.starts_at_once,
+            breaks_on_crash=on_crash == "break",
+            retries=retries,
+        )
+
+    # `submit` is native.
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """Return an iterator of `fn` applied to the items, in order.
+
+        Parameters
+        ----------
+        fn
+            The function.
+        *iterables
+            Where its arguments come from; the shortest ends it.
+        timeout
+            Seconds, counted from this call, after which a missing result is a `TimeoutError`.
+        chunksize
+            How many calls go to a worker as one task.
+        buffersize
+            How many tasks may be under way or done ahead of the results that were taken; ``None`` reads all items now.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        check_buffersize(buffersize)
+        if chunksize == 1:
+            return map_by_submit(self.submit, fn, iterables, timeout, buffersize)
+        chunks = _chunks(zip(*iterables, strict=False), chunksize)
+        results = map_by_submit(self.submit, partial(_run_chunk, fn), (chunks,), timeout, buffersize)
+        return itertools.chain.from_iterable(results)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more tasks.
+
+        Parameters
+        ----------
+        wait
+            Whether to return only when all tasks are done and the processes have ended.
+        cancel_futures
+            Whether to cancel the tasks that no worker has got yet.
+        """
+        self._close(cancel_futures)
+        leader = self._lead.thread
+        if wait and leader is not None and leader is not threading.current_thread():
+            leader.join()
+
+    @property
+    def _executor_manager_thread(self) -> Thread | None:  # type: ignore[override]
+        return self._lead.thread
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for all tasks; after Ctrl-C only for those that run, and not for long."""
+        if kind is None or not issubclass(kind, KeyboardInterrupt):
+            self.shutdown()
+            return
+        self.shutdown(wait=False, cancel_futures=True)
+        leader = self._lead.thread
+        if leader is not None:
+            leader.join(_GRACE_S)
+            if leader.is_alive():
+                self.kill_workers()
+                leader.join()
+
+    def terminate_workers(self) -> None:
+        """Ask the processes to end at once, and shut the pool down; tasks that run get an error."""
+        import signal
+
+        self._end(signal.SIGTERM)
+
+    def kill_workers(self) -> None:
+        """End the processes at once, and shut the pool down; tasks that run get an error."""
+        import signal
+
+        self._end(signal.SIGKILL)
+
+
+class _Lead:
+    """Starts the leader of a pool, and knows its thread."""
+
+    def __init__(self, start: Starter) -> None:
+        self.thread: Thread | None = None
+        self._start = start
+        self._leader: _tercet.Leader
+
+    def __call__(self, leader: _tercet.Leader, fn: Callable[..., Any]) -> None:
+        self._start.expect(fn)
+        self._leader = leader
+        _leads.add(self)
+        self.thread = Thread(target=self._run, name="tercet-processes", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._leader()
+        finally:
+            self._start.close()
+
+    def finish(self) -> None:
+        """Take no more tasks, and wait until those that there are are done."""
+        if self.thread is not None:
+            self._leader.close()
+            self.thread.join()
+
+
+def _chunks(source: Iterator[tuple[Any, ...]], size: int) -> Iterator[tuple[tuple[Any, ...], ...]]:
+    while chunk := tuple(itertools.islice(source, size)):
+        yield chunk
+
+
+def _run_chunk(fn: Callable[..., T], chunk: tuple[tuple[Any, ...], ...]) -> list[T]:
+    return [fn(*args) for args in chunk]
+
+
+def _cpu_count() -> int:
+    count: Callable[[], int | None] = getattr(os, "process_cpu_count", os.cpu_count)
+    return count() or 1
+
+
+def _finish() -> None:
+    """Let what was submitted be done before the interpreter ends, as the standard library does."""
+    for lead in list(_leads):
+        lead.finish()
+
+
+threading._register_atexit(_finish)  # type: ignore[attr-defined]

@@ -1,0 +1,339 @@
+"""How worker processes begin: forked from a zygote, or by a start method of `multiprocessing`.
+
+A starter has two hands that the native pool calls, with no lock held: `hire` starts a process that serves the given
+memory, and gives a descriptor that tells when it has ended; `mourn` tells how it ended, and forgets it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import threading
+from _pickle import dumps
+from _socket import AF_UNIX, SCM_RIGHTS, SHUT_WR, SOCK_SEQPACKET, SOL_SOCKET, socketpair
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tercet import _tercet, zygote
+from tercet.portable import main_source, own_files
+from tercet.process_engine import interpreter_flags, signal_name
+
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
+
+__all__ = ["ContextStarter", "Starter", "ZygoteStarter", "starter"]
+
+_START = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import zygote
+del sys.path[0]
+zygote.main(3)
+"""
+_HERE = __file__.rpartition(os.sep)[0]
+_PIECE = 1 << 16
+
+Initializer = Callable[..., object] | None
+
+
+class Starter(Protocol):
+    """What a pool wants of whoever starts its processes."""
+
+    processes: dict[int, Any]
+    """What stands for each process that is alive, by its number."""
+
+    def hire(self, segment: int, mine: int, theirs: int) -> tuple[int, int]:
+        """Start a process and return its number and a descriptor that can be read when it has ended."""
+
+    def mourn(self, pid: int) -> str:
+        """Return how a process ended."""
+
+    def expect(self, fn: Callable[..., Any]) -> None:
+        """Prepare for calls of a function, the first that the pool gets."""
+
+    def close(self) -> None:
+        """Let go of what is left when all processes are gone."""
+
+    @property
+    def starts_at_once(self) -> bool:
+        """Whether all processes are to be started with the first task, before there is another thread."""
+
+
+def starter(
+    context: BaseContext | None, initializer: Initializer, initargs: tuple[Any, ...], preload: Sequence[str]
+) -> Starter:
+    """Return the starter for a pool.
+
+    Without a context that is the zygote, unless the workers need what only a child of this process can have: a main
+    module that stands in no file, or locks and queues of `multiprocessing` among the arguments of the initializer.
+    """
+    if context is not None:
+        return ContextStarter(context, initializer, initargs)
+    source, _ = main_source(threading.get_ident())
+    if source is not None or not hasattr(sys.modules.get("__main__"), "__dict__"):
+        try:
+            packed = dumps((initializer, initargs), 5)
+        except Exception:
+            pass
+        else:
+            return ZygoteStarter(packed, source, preload)
+    import multiprocessing
+
+    is_alone = threading.active_count() == 1
+    return ContextStarter(multiprocessing.get_context("fork" if is_alone else "spawn"), initializer, initargs)
+
+
+class Process:
+    """A worker, for programs that look into ``_processes``."""
+
+    def __init__(self, pid: int, name: str) -> None:
+        self.pid = self.ident = pid
+        self.name = name
+        self.exitcode: int | None = None
+
+    def is_alive(self) -> bool:
+        """Whether it has not been seen to end."""
+        return self.exitcode is None
+
+
+class ZygoteStarter:
+    """Forks the workers of one pool from a zygote of its own."""
+
+    def __init__(self, initializer: bytes, source: tuple[str, str, bool] | None, preload: Sequence[str]) -> None:
+        self.processes: dict[int, Process] = {}
+        self._initializer = initializer
+        self._lock = threading.Lock()
+        self._zygote: _Zygote | None = None
+        self._counter = itertools.count(1)
+        self._data: dict[str, Any] = {
+            "path": [str(entry) for entry in sys.path],
+            "argv": list(sys.argv),
+            "prefix": (sys.prefix, sys.exec_prefix),
+            "recursion_limit": sys.getrecursionlimit(),
+            "main": source,
+            "files": own_files(),
+            "preload": list(preload),
+            "reads_main": False,
+        }
+
+    def expect(self, fn: Callable[..., Any]) -> None:
+        """Let the zygote import, once for all workers, what the function needs."""
+        while isinstance(fn, partial):
+            fn = fn.args[0] if fn.args and fn.func.__module__.startswith("tercet.") else fn.func
+        module = getattr(fn, "__module__", None)
+        if module == "__main__":
+            self._data["reads_main"] = True
+        elif isinstance(module, str):
+            self._data["preload"].append(module)
+
+    def hire(self, segment: int, mine: int, theirs: int) -> tuple[int, int]:
+        """Fork a worker."""
+        name = f"TercetProcess-{next(self._counter)}"
+        with self._lock:
+            order = (self._initializer, name, os.getpid())
+            try:
+                if self._zygote is None:
+                    self._zygote = self._begin()
+                pid = self._zygote.fork((segment, mine, theirs), order)
+            except ConnectionError:
+                # It was killed, and its workers with it.
+                if self._zygote is not None:
+                    self._zygote.close()
+                self._zygote = self._begin()
+                pid = self._zygote.fork((segment, mine, theirs), order)
+        self.processes[pid] = Process(pid, name)
+        # The zygote reaps its children only when it is asked to: the number is still that of the worker.
+        return pid, os.pidfd_open(pid)
+
+    def _begin(self) -> _Zygote:
+        zygote_ = _Zygote(self._data)
+        if zygote_.has_threads:
+            # What it imported has started threads, and they would not be in its forks: each worker imports for itself.
+            zygote_.close()
+            self._data.update(preload=[], reads_main=False)
+            zygote_ = _Zygote(self._data)
+        return zygote_
+
+    def mourn(self, pid: int) -> str:
+        """Return how a worker ended."""
+        process = self.processes.pop(pid, None)
+        with self._lock:
+            code = None if self._zygote is None else self._zygote.status(pid)
+        if process is not None:
+            process.exitcode = code
+        return _last_words(pid, code)
+
+    def close(self) -> None:
+        """End the zygote."""
+        with self._lock:
+            zygote_, self._zygote = self._zygote, None
+        if zygote_ is not None:
+            zygote_.close()
+
+    starts_at_once = False
+
+
+class ContextStarter:
+    """Starts workers as processes of `multiprocessing`, by the start method of a context."""
+
+    def __init__(self, context: BaseContext, initializer: Initializer, initargs: tuple[Any, ...]) -> None:
+        self.processes: dict[int, Any] = {}
+        self._context = context
+        self._order = (initializer, initargs)
+
+    def hire(self, segment: int, mine: int, theirs: int) -> tuple[int, int]:
+        """Start a process."""
+        fds: Any = (segment, mine, theirs)
+        method = self._context.get_start_method()
+        # The kernel watches the thread that forks, not its process.
+        lasts = method != "fork" or threading.current_thread() is threading.main_thread()
+        parent = None if method == "forkserver" else os.getpid()
+        order = (parent, lasts, *self._order)
+        if method == "fork":
+            process = self._context.Process(target=_serve_forked, args=(fds, *order))  # type: ignore[attr-defined]
+        else:
+            process = self._context.Process(target=_serve_spawned, args=(_Fds(fds), *order))  # type: ignore[attr-defined]
+        process.start()
+        self.processes[process.pid] = process
+        return process.pid, os.pidfd_open(process.pid)
+
+    def mourn(self, pid: int) -> str:
+        """Return how a process ended."""
+        process = self.processes.pop(pid, None)
+        if process is not None:
+            process.join()
+        return _last_words(pid, None if process is None else process.exitcode)
+
+    def expect(self, fn: Callable[..., Any]) -> None:
+        """A start method of `multiprocessing` has ways of its own."""
+
+    def close(self) -> None:
+        """Nothing is left."""
+
+    @property
+    def starts_at_once(self) -> bool:
+        """Whether they are forks of this process."""
+        return self._context.get_start_method() == "fork"
+
+
+class _Fds:
+    """Descriptors on their way to a process that is being started."""
+
+    def __init__(self, fds: tuple[int, ...]) -> None:
+        self.fds = fds
+
+    def __reduce__(self) -> Any:
+        from multiprocessing.reduction import DupFd
+
+        return _detached, tuple(DupFd(fd) for fd in self.fds)
+
+
+def _detached(*fds: Any) -> list[int]:
+    return [fd.detach() for fd in fds]
+
+
+def _serve_forked(fds: tuple[int, int, int], *order: Any) -> None:
+    _serve_spawned([os.dup(fd) for fd in fds], *order)
+
+
+def _serve_spawned(
+    fds: list[int], parent: int | None, lasts: bool, initializer: Initializer, initargs: tuple[Any, ...]
+) -> None:
+    import signal
+
+    from tercet import parcel
+
+    signal.signal(signal.SIGINT, zygote.ignore)
+    if lasts:
+        _tercet.end_with_parent()
+    else:
+        threading.Thread(target=_end_with, args=(os.pidfd_open(os.getppid()),), daemon=True).start()
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
+    segment, mine, theirs = fds
+    _tercet.serve(segment, mine, theirs, lambda: zygote.begin(initializer, initargs), parcel.run)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when another ends, whichever of its threads has started this one."""
+    import select
+    import signal
+
+    select.select([parent], [], [])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _last_words(pid: int, code: int | None) -> str:
+    if code is None:
+        how = "nobody knows how"
+    elif code >= 0:
+        how = f"exit code {code}"
+    else:
+        how = f"killed by {signal_name(-code)}"
+    words = (
+        f"A process in the process pool was terminated abruptly while the future was running or pending: {pid}, {how}."
+    )
+    if code == -9:
+        words += "\nhint: the kernel kills the largest process when memory runs out"
+    return words
+
+
+class _Zygote:
+    """The program's side of a zygote."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self._line, far = socketpair(AF_UNIX, SOCK_SEQPACKET)
+        # Number 3 in the new process; away from 3 here, since a copy onto itself would stay closed on exec.
+        spare = os.dup(far.fileno()) if far.fileno() == 3 else None
+        source = far.fileno() if spare is None else spare
+        arguments = [sys.executable, *interpreter_flags(), "-S", "-P", "-c", _START, _HERE]
+        actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, source, 3)]
+        try:
+            self._pid = os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions)
+        except OSError:
+            self._line.close()
+            raise
+        finally:
+            far.close()
+            if spare is not None:
+                os.close(spare)
+        self._line.send(os.fsencode(_tercet.__file__))
+        packed = dumps(data, 5)
+        self._line.send(b"L" + len(packed).to_bytes(8, "little"))
+        for start in range(0, len(packed), _PIECE):
+            self._line.send(packed[start : start + _PIECE])
+        self.has_threads = self._answer() != 0
+
+    def fork(self, fds: tuple[int, int, int], order: tuple[bytes, str, int]) -> int:
+        """Fork a worker and return its number."""
+        packed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+        self._line.sendmsg([b"F" + dumps(order, 5)], [(SOL_SOCKET, SCM_RIGHTS, packed)])
+        return self._answer()
+
+    def status(self, pid: int) -> int | None:
+        """Return the exit code of a worker that has ended, negative for a signal."""
+        try:
+            self._line.send(b"W" + pid.to_bytes(8, "little"))
+            return self._answer()
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        """End the zygote, and with it every worker."""
+        try:
+            self._line.shutdown(SHUT_WR)
+        except OSError:
+            pass
+        self._line.close()
+        try:
+            os.waitpid(self._pid, 0)
+        except ChildProcessError:
+            pass
+
+    def _answer(self) -> int:
+        answer = self._line.recv(8)
+        if len(answer) < 8:
+            raise ConnectionResetError("the process that starts workers is gone")
+        return int.from_bytes(answer, "little", signed=True)
