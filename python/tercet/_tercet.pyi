@@ -132,6 +132,7 @@ class ThreadPool:
     _shutdown: bool
     _broken: Any
 
+@disjoint_base
 class ProcessPool:
     """The native half of `tercet.ProcessPoolExecutor`."""
 
@@ -159,7 +160,7 @@ class ProcessPool:
     def _close(self, cancels: bool) -> None:
         """Take no more tasks, and cancel those that were not sent if `cancels`."""
     def _end(self, number: int) -> None:
-        """Send all workers a signal that ends them, and with them what they hold; take no more tasks and cancel the others."""
+        """Send all workers a signal that ends them; take no more tasks and cancel those that were not sent."""
     def _workers(self) -> list[tuple[int, int]]:
         """Return the workers: their process numbers, and the number of tasks that each has done."""
     @property
@@ -169,7 +170,7 @@ class ProcessPool:
 class Leader:
     """What the leader of a pool runs."""
 
-    def __call__(self) -> None:
+    def lead(self) -> None:
         """Read what the workers send until the pool is shut down and all is done."""
     def close(self) -> None:
         """Take no more tasks."""

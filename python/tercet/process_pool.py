@@ -225,7 +225,7 @@ class _Lead:
 
     def _run(self) -> None:
         try:
-            self._leader()
+            self._leader.lead()
         finally:
             self._start.close()
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tercet import worker
 from tercet.errors import NotPortable, RemoteError, RemoteTraceback, WorkerDied
 from tercet.portable import pack
-from tercet.process_engine import ProcessEngine, _BatchSize, _interpreter_flags
+from tercet.process_engine import ProcessEngine, _BatchSize, interpreter_flags
 from tercet.purity import Study
 
 
@@ -337,7 +337,7 @@ def test_an_interpreter_that_cannot_be_started_is_a_refusal(
 def test_workers_get_the_options_of_this_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "warnoptions", ["error::UserWarning"])
     monkeypatch.setattr(sys, "_xoptions", {"dev": True, "utf8": "1"})
-    flags = _interpreter_flags()
+    flags = interpreter_flags()
     for words in (["-W", "error::UserWarning"], ["-X", "dev"], ["-X", "utf8=1"]):
         assert any(flags[index : index + 2] == words for index in range(len(flags)))
 

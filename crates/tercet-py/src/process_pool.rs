@@ -552,7 +552,7 @@ pub(crate) struct Leader(Arc<Office>);
 #[pymethods]
 impl Leader {
     /// Read what the workers send until the pool is shut down and all is done.
-    fn __call__(&self, py: Python<'_>) {
+    fn lead(&self, py: Python<'_>) {
         loop {
             let chores = py.outside(|| self.0.watch());
             let is_over = chores.is_over;
