@@ -214,7 +214,7 @@ class _Lead:
     def __init__(self, start: Starter) -> None:
         self.thread: Thread | None = None
         self._start = start
-        self._leader: _tercet.Leader
+        self._leader: _tercet.Leader | None = None
 
     def __call__(self, leader: _tercet.Leader, fn: Callable[..., Any]) -> None:
         self._start.expect(fn)
@@ -224,15 +224,21 @@ class _Lead:
         self.thread.start()
 
     def _run(self) -> None:
+        leader = self._leader
+        assert leader is not None
         try:
-            self._leader.lead()
+            leader.lead()
         finally:
+            # The pool knows this object: a circle through native code, which no collector would find.
+            self._leader = None
             self._start.close()
 
     def finish(self) -> None:
         """Take no more tasks, and wait until those that there are are done."""
+        leader = self._leader
+        if leader is not None:
+            leader.close()
         if self.thread is not None:
-            self._leader.close()
             self.thread.join()
 
 

@@ -187,10 +187,9 @@ class ContextStarter:
         """Start a process."""
         fds: Any = (segment, mine, theirs)
         method = self._context.get_start_method()
-        # The kernel watches the thread that forks, not its process.
-        lasts = method != "fork" or threading.current_thread() is threading.main_thread()
-        parent = None if method == "forkserver" else os.getpid()
-        order = (parent, lasts, *self._order)
+        # The kernel watches the thread that forks, not its process; and a fork server lives as long as its workers.
+        lasts = method == "spawn" or (method == "fork" and threading.current_thread() is threading.main_thread())
+        order = (os.getpid(), lasts, *self._order)
         if method == "fork":
             process = self._context.Process(target=_serve_forked, args=(fds, *order))  # type: ignore[attr-defined]
         else:
@@ -239,7 +238,7 @@ def _serve_forked(fds: tuple[int, int, int], *order: Any) -> None:
 
 
 def _serve_spawned(
-    fds: list[int], parent: int | None, lasts: bool, initializer: Initializer, initargs: tuple[Any, ...]
+    fds: list[int], program: int, lasts: bool, initializer: Initializer, initargs: tuple[Any, ...]
 ) -> None:
     import signal
 
@@ -248,20 +247,24 @@ def _serve_spawned(
     signal.signal(signal.SIGINT, zygote.ignore)
     if lasts:
         _tercet.end_with_parent()
+        if os.getppid() != program:
+            os._exit(1)
     else:
-        threading.Thread(target=_end_with, args=(os.pidfd_open(os.getppid()),), daemon=True).start()
-    if parent is not None and os.getppid() != parent:
-        os._exit(1)
+        try:
+            life = os.pidfd_open(program)
+        except ProcessLookupError:
+            os._exit(1)
+        threading.Thread(target=_end_with, args=(life,), daemon=True).start()
     segment, mine, theirs = fds
     _tercet.serve(segment, mine, theirs, lambda: zygote.begin(initializer, initargs), parcel.run)
 
 
-def _end_with(parent: int) -> None:
-    """End this process when another ends, whichever of its threads has started this one."""
+def _end_with(life: int) -> None:
+    """End this process when another ends, whoever has started this one."""
     import select
     import signal
 
-    select.select([parent], [], [])
+    select.select([life], [], [])
     os.kill(os.getpid(), signal.SIGKILL)
 
 
