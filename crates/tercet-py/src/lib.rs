@@ -6,11 +6,13 @@
 #![expect(clippy::doc_markdown, clippy::doc_link_with_quotes, reason = "these are Python's docstrings")]
 
 mod call;
+mod desk;
 mod door;
 mod error;
 mod future;
 mod gather;
 mod names;
+mod office;
 mod parcel;
 mod pause;
 mod pool;

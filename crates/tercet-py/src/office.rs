@@ -1,0 +1,226 @@
+//! The office of a pool of processes: what its callers, its leader and its workers' deaths come to.
+//!
+//! Locking
+//! -------
+//! `desk` is never locked while Python runs or the GIL is waited for, so that a thread that holds the GIL may wait for it.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use pyo3::prelude::*;
+use tercet_sched::{Sent, Wakes};
+use tercet_shm::{Bell, Woken};
+
+use crate::desk::{Chores, Colleague, Dead, Desk, Order};
+use crate::error::Error;
+use crate::future::{Future, Outcome};
+use crate::names;
+use crate::pool;
+use crate::process_pool::Leader;
+
+/// What the threads of this process share.
+pub(crate) struct Office {
+    pub(crate) desk: Mutex<Desk>,
+    pub(crate) bell: Bell,
+    pub(crate) broken: OnceLock<String>,
+    /// In which process it was made: no other may use it.
+    pub(crate) generation: u32,
+    pub(crate) starts_at_once: bool,
+    pub(crate) breaks_on_crash: bool,
+    pub(crate) retries: u32,
+    pub(crate) hands: Hands,
+}
+
+/// What is done in Python.
+pub(crate) struct Hands {
+    /// `pack(fn, args, kwargs) -> bytes`.
+    pub(crate) pack: Py<PyAny>,
+    /// `hire(segment, worker's bell, pool's bell) -> (pid, descriptor of its life)`.
+    pub(crate) hire: Py<PyAny>,
+    /// `mourn(pid) -> str`: how a worker ended.
+    pub(crate) mourn: Py<PyAny>,
+    /// `died(words) -> exception`, `broken(words) -> exception`.
+    pub(crate) died: Py<PyAny>,
+    pub(crate) broken: Py<PyAny>,
+    /// `lead(leader, fn)`: starts the leader's thread; `fn` is the first function that was submitted.
+    pub(crate) lead: Py<PyAny>,
+}
+
+impl Office {
+    pub(crate) fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until something has happened that needs Python.
+    pub(crate) fn watch(&self) -> Chores {
+        let mut wakes = Wakes::new();
+        loop {
+            let mut chores = Chores::default();
+            let mut desk = self.desk();
+            desk.read_all(&mut chores, &mut wakes);
+            desk.dispatch(&self.bell, &mut chores, &mut wakes);
+            chores.hires = std::mem::take(&mut desk.hires);
+            chores.is_over = desk.is_closed && desk.fleet.is_idle() && chores.hires.is_empty();
+            if !chores.is_empty() {
+                drop(desk);
+                return chores;
+            }
+            let sleeps = desk.announce();
+            let lives = desk.lives();
+            drop(desk);
+            // Waiters are woken after the lock is gone, and before the leader sleeps.
+            wakes.clear();
+            if sleeps {
+                let fds: Vec<BorrowedFd<'_>> = lives.iter().map(|(_, fd)| fd.as_fd()).collect();
+                let woken = self.bell.wait(&fds, None);
+                let mut desk = self.desk();
+                desk.withdraw();
+                if let Ok(Woken::Other(place)) = woken {
+                    let name = lives[place].0;
+                    desk.read_all(&mut chores, &mut wakes);
+                    chores.dead.extend(desk.bury(name));
+                    drop(desk);
+                    return chores;
+                }
+            }
+        }
+    }
+
+    /// Starts all workers, in the thread of the caller and before there is a second one: they are to be forked.
+    pub(crate) fn start_all(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let members = {
+            let mut desk = self.desk();
+            for member in desk.fleet.hire_all() {
+                desk.admit(&self.bell, member, &mut Chores::default());
+            }
+            std::mem::take(&mut desk.hires)
+        };
+        members.into_iter().try_for_each(|member| self.hire(py, member))
+    }
+
+    /// Starts the leader with the first task.
+    pub(crate) fn begin(self: &Arc<Self>, py: Python<'_>, function: &Bound<'_, PyAny>) -> PyResult<()> {
+        if std::mem::replace(&mut self.desk().has_leader, true) {
+            return Ok(());
+        }
+        if self.starts_at_once {
+            self.start_all(py)?;
+        }
+        self.hands.lead.call1(py, (Leader(Arc::clone(self)), function)).map(drop)
+    }
+
+    pub(crate) fn check(&self, py: Python<'_>) -> PyResult<()> {
+        if self.generation == pool::generation() { Ok(()) } else { Err(crate::pause::left_behind(py)) }
+    }
+
+    pub(crate) fn break_down(&self, py: Python<'_>, words: &str) {
+        let _ = self.broken.set(words.to_owned());
+        let mut desk = self.desk();
+        let mut orders = desk.fleet.drain();
+        for name in desk.fleet.members().collect::<Vec<_>>() {
+            while let Some(order) = desk.fleet.take_any(name) {
+                orders.push(order);
+            }
+        }
+        desk.is_closed = true;
+        desk.colleagues.values().filter(|colleague| !colleague.is_leaving).for_each(Colleague::kill);
+        drop(desk);
+        for order in orders {
+            let error = self.hands.broken.call1(py, (words,)).unwrap_or_else(|error| error.into_value(py).into_any());
+            finish(py, &order.job.future, Outcome::Error(error));
+        }
+    }
+
+    /// Does what needs Python.
+    pub(crate) fn attend(self: &Arc<Self>, py: Python<'_>, chores: Chores) {
+        for (future, outcome) in chores.finished {
+            finish(py, &future, outcome);
+        }
+        for future in chores.settled {
+            let _ = Future::start(future.bind(py));
+        }
+        if let Some(words) = chores.unfit {
+            self.break_down(py, &words);
+        }
+        for dead in chores.dead {
+            self.mourn(py, dead);
+        }
+        for member in chores.hires {
+            if let Err(error) = self.hire(py, member) {
+                self.break_down(py, &format!("a worker process could not be started: {error}"));
+            }
+        }
+    }
+
+    /// Cancels tasks that were taken back, and has the leader see what is left.
+    pub(crate) fn cancel(&self, py: Python<'_>, orders: Vec<Sent<Order>>) -> PyResult<()> {
+        for order in orders {
+            let future = order.job.future.bind(py);
+            future.call_method0("cancel")?;
+            Future::start(future)?;
+        }
+        Ok(self.bell.ring().map_err(Error::from)?)
+    }
+
+    pub(crate) fn mourn(self: &Arc<Self>, py: Python<'_>, dead: Dead) {
+        let words = self.hands.mourn.call1(py, (dead.pid,));
+        let words = words.and_then(|words| words.extract::<String>(py)).unwrap_or_else(|error| error.to_string());
+        if dead.is_expected {
+            return;
+        }
+        if dead.is_ended {
+            let fail = if self.breaks_on_crash { &self.hands.broken } else { &self.hands.died };
+            for order in dead.guilty.into_iter().chain(dead.lost) {
+                let error = fail.call1(py, (&words,)).unwrap_or_else(|error| error.into_value(py).into_any());
+                finish(py, &order.job.future, Outcome::Error(error));
+            }
+            return;
+        }
+        if self.breaks_on_crash || dead.is_hopeless {
+            if let Some(order) = dead.guilty {
+                let error = self.hands.broken.call1(py, (&words,));
+                let error = error.unwrap_or_else(|error| error.into_value(py).into_any());
+                finish(py, &order.job.future, Outcome::Error(error));
+            }
+            self.break_down(py, &words);
+            return;
+        }
+        let Some(mut order) = dead.guilty else { return };
+        order.job.deaths += 1;
+        if order.job.deaths <= self.retries {
+            self.desk().fleet.submit_first(order);
+            return;
+        }
+        let error = self.hands.died.call1(py, (words,)).unwrap_or_else(|error| error.into_value(py).into_any());
+        finish(py, &order.job.future, Outcome::Error(error));
+    }
+
+    pub(crate) fn hire(self: &Arc<Self>, py: Python<'_>, member: u32) -> PyResult<()> {
+        let fds = {
+            let desk = self.desk();
+            let Some(colleague) = desk.colleagues.get(&member) else { return Ok(()) };
+            let end = &colleague.end;
+            (end.segment().as_fd().as_raw_fd(), end.worker_bell().as_fd().as_raw_fd(), self.bell.as_fd().as_raw_fd())
+        };
+        let (pid, life): (i32, RawFd) = self.hands.hire.call1(py, fds)?.extract(py)?;
+        // SAFETY: `hire` gives a descriptor away that it has just opened.
+        let end_of_life = unsafe { OwnedFd::from_raw_fd(life) };
+        let mut desk = self.desk();
+        if let Some(colleague) = desk.colleagues.get_mut(&member) {
+            colleague.process = Some((pid, end_of_life));
+        }
+        if desk.is_ended || self.broken.get().is_some() {
+            desk.colleagues.values().for_each(Colleague::kill);
+        }
+        Ok(())
+    }
+}
+
+/// Finishes a future in Python; one that is cancelled meanwhile has as good an end.
+pub(crate) fn finish(py: Python<'_>, future: &Py<Future>, outcome: Outcome) {
+    if let Err(error) = Future::finish(future.bind(py), outcome) {
+        if !error.is_instance(py, &names::invalid_state_error(py).expect("it was imported")) {
+            error.write_unraisable(py, None);
+        }
+    }
+}
