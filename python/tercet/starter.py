@@ -319,9 +319,10 @@ class _Zygote:
         """Return the exit code of a worker that has ended, negative for a signal."""
         try:
             self._line.send(b"W" + pid.to_bytes(8, "little"))
-            return self._answer()
+            code = self._answer()
         except OSError:
             return None
+        return None if code == zygote.UNKNOWN else code
 
     def close(self) -> None:
         """End the zygote, and with it every worker."""

@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["begin", "ignore", "main", "work"]
+__all__ = ["UNKNOWN", "begin", "ignore", "main", "work"]
 
 _FDS = 3
+
+UNKNOWN = 1 << 16
+"""In the place of an exit code: it was a child of another zygote."""
 
 
 def main(control: int) -> None:
@@ -199,7 +202,7 @@ def _flush() -> None:
 def _status(pid: int, children: set[int]) -> int:
     """Wait for the end of a worker: its exit code, negative for a signal."""
     if pid not in children:
-        return 0
+        return UNKNOWN
     children.discard(pid)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 

@@ -313,7 +313,6 @@ def test_the_wish_to_leave_is_an_outcome_like_any_other(cause: Any, single: Proc
     assert single.submit(T.who).result() == first
 
 
-@pytest.mark.xfail(strict=True, reason="a task that was sent to a worker cannot go to another that rests")
 def test_a_long_task_holds_up_no_other(pool: ProcessPoolExecutor, gate: Gate) -> None:
     is_usable(pool)
     held = pool.submit(T.hold, *gate.args)

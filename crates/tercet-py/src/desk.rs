@@ -15,12 +15,9 @@ use tercet_shm::{Bell, Bells, LinkSizes, ParentEnd, Want};
 use crate::future::{Future, Outcome, Packed};
 use crate::parcel::{Incoming, Kind, Message, Outgoing};
 
-/// How many tasks a worker may hold at first: one that it runs and one that waits for it, so that it need not wait itself.
-pub(crate) const DEPTH: usize = 2;
-/// The most that it may hold: what stands behind a task that turns out long has to wait for it.
-const DEEPEST: usize = 32;
-/// How much work, in microseconds, a worker is to hold. A trip to it and back takes about a tenth of that.
-pub(crate) const HELD_US: f64 = 500.0;
+/// How many tasks a worker may hold: the one that it runs. What stood behind that would have to wait for it, even where
+/// another worker rests, and for ever if the first waits for what the second does.
+pub(crate) const DEPTH: usize = 1;
 /// The sizes of the rings. Longer messages go in pieces.
 const SIZES: LinkSizes = LinkSizes { task_bytes: 1 << 20, result_bytes: 1 << 20 };
 
@@ -53,8 +50,6 @@ pub(crate) struct Desk {
     /// Whether its processes were told to end at once: what they hold ends with them.
     pub(crate) is_ended: bool,
     pub(crate) has_leader: bool,
-    /// How long a task takes, the later ones counting most.
-    pub(crate) task_us: f64,
     /// How many workers in a row have died before they were ready.
     pub(crate) stillborn: usize,
 }
@@ -101,9 +96,6 @@ impl Desk {
             loop {
                 match colleague.incoming.next(&mut colleague.end.port.incoming) {
                     Ok(Some(message)) => {
-                        if matches!(message.kind, Kind::Value | Kind::Error) {
-                            self.task_us += 0.05 * (f64::from(message.took_us) - self.task_us);
-                        }
                         // One that cannot be set up says so and leaves; it may have more to tell to others.
                         colleague.is_leaving |= message.kind == Kind::Unfit;
                         read(&mut self.fleet, *name, message, chores, wakes);
@@ -117,15 +109,6 @@ impl Desk {
                 }
             }
         }
-        self.fleet.set_depth(self.depth());
-    }
-
-    /// How many tasks a worker may hold: one if they are long, so that none waits in vain; many if they are tiny, so that a
-    /// wake-up serves many of them; and towards the end no more than a fair share.
-    pub(crate) fn depth(&self) -> usize {
-        let share = self.fleet.waiting() / (2 * self.colleagues.len().max(1));
-        let depth = (HELD_US / self.task_us.max(1.0)) as usize;
-        depth.clamp(1, DEEPEST).min(share.max(DEPTH))
     }
 
     /// Sends what the fleet wants to be sent.
@@ -284,7 +267,7 @@ impl Colleague {
             // Bytes do not change, and the order holds them: they may be read without the GIL.
             let bytes = task.map_or(&[][..], |task| bytes_of(&task.job.call));
             let kind = if number == 0 { Kind::Leave } else { Kind::Call };
-            let outgoing = self.outgoing.get_or_insert_with(|| Outgoing::new(number, kind, 0, bytes.len()));
+            let outgoing = self.outgoing.get_or_insert_with(|| Outgoing::new(number, kind, bytes.len()));
             if !outgoing.push(bytes, &mut self.end.port.outgoing, &mut self.has_begun)? {
                 break;
             }

@@ -17,7 +17,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
@@ -51,15 +51,18 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    fn unpack(&self, py: Python<'_>) -> Outcome {
+    /// # Errors
+    /// Ctrl-C meanwhile. What else goes wrong is the outcome.
+    fn unpack(&self, py: Python<'_>) -> PyResult<Outcome> {
         let unpacked = names::unpack(py)
             .and_then(|unpack| unpack.call1((Parcel::new(Arc::clone(&self.bytes)), self.has_failed)))
             .map(Bound::unbind);
-        match unpacked {
+        Ok(match unpacked {
             Ok(error) if self.has_failed => Outcome::Error(error),
             Ok(value) => Outcome::Value(value),
+            Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => return Err(error),
             Err(error) => Outcome::Error(error.into_value(py).into_any()),
-        }
+        })
     }
 }
 
@@ -74,6 +77,9 @@ pub(crate) struct Beside {
 
 type Extra = Option<Box<Beside>>;
 pub(crate) type LockedFuture<'a> = Locked<'a, Outcome, Extra>;
+
+/// Whether it is done, whether it is cancelled, its result and its exception.
+type Snapshot = (bool, bool, Option<Py<PyAny>>, Option<Py<PyAny>>);
 
 /// What those who wait behind the condition are told, by which method.
 #[derive(Clone, Copy, PartialEq)]
@@ -206,23 +212,26 @@ impl Future {
     }
 
     /// Unpacks the outcome, if it came from another process and nobody has asked for it before.
-    fn unpack(&self, py: Python<'_>) {
+    fn unpack(&self, py: Python<'_>) -> PyResult<()> {
         let packed = match self.promise.lock().outcome() {
             Some(Outcome::Packed(packed)) => Arc::clone(packed),
-            _ => return,
+            _ => return Ok(()),
         };
-        let unpacked = packed.unpack(py);
+        let unpacked = packed.unpack(py)?;
         let mut locked = self.promise.lock();
         // Another thread may have been faster: all get the same object.
         let is_first = matches!(locked.outcome(), Some(Outcome::Packed(_)));
         let old = if is_first { locked.replace_outcome(Some(unpacked)) } else { Some(unpacked) };
         drop(locked);
         drop(old);
+        Ok(())
     }
 
     /// The outcome of a future that is done.
     fn outcome(&self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
-        self.unpack(py);
+        if let Err(error) = self.unpack(py) {
+            return Some(Err(error));
+        }
         let locked = self.promise.lock();
         let state = locked.state();
         if state.is_cancelled() {
@@ -369,7 +378,7 @@ impl Future {
         if !future.promise.state().is_done() {
             pause::until_done(slf, Deadline::of(timeout)?)?;
         }
-        future.unpack(py);
+        future.unpack(py)?;
         let locked = future.promise.lock();
         if locked.state().is_cancelled() {
             drop(locked);
@@ -414,24 +423,24 @@ impl Future {
         Self::finish(slf, outcome).map(drop)
     }
 
-    fn _get_snapshot(&self, py: Python<'_>) -> (bool, bool, Option<Py<PyAny>>, Option<Py<PyAny>>) {
-        self.unpack(py);
+    fn _get_snapshot(&self, py: Python<'_>) -> PyResult<Snapshot> {
+        self.unpack(py)?;
         let locked = self.promise.lock();
         let is_cancelled = locked.state().is_cancelled();
         if locked.state() != State::Finished {
-            return (is_cancelled, is_cancelled, None, None);
+            return Ok((is_cancelled, is_cancelled, None, None));
         }
-        match locked.outcome() {
+        Ok(match locked.outcome() {
             Some(Outcome::Value(value)) => (true, false, Some(value.clone_ref(py)), None),
             Some(Outcome::Error(error)) => (true, false, None, Some(error.clone_ref(py))),
             Some(Outcome::Packed(_)) | None => (true, false, None, None),
-        }
+        })
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let py = slf.py();
         let future = slf.get();
-        future.unpack(py);
+        future.unpack(py)?;
         let (state, outcome) = {
             let locked = future.promise.lock();
             let outcome = match locked.outcome() {
@@ -470,12 +479,12 @@ impl Future {
     }
 
     #[getter]
-    fn _result(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.unpack(py);
-        match self.promise.lock().outcome() {
+    fn _result(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.unpack(py)?;
+        Ok(match self.promise.lock().outcome() {
             Some(Outcome::Value(value)) => Some(value.clone_ref(py)),
             _ => None,
-        }
+        })
     }
 
     #[setter(_result)]
@@ -491,12 +500,12 @@ impl Future {
     }
 
     #[getter]
-    fn _exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.unpack(py);
-        match self.promise.lock().outcome() {
+    fn _exception(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.unpack(py)?;
+        Ok(match self.promise.lock().outcome() {
             Some(Outcome::Error(error)) => Some(error.clone_ref(py)),
             _ => None,
-        }
+        })
     }
 
     #[setter(_exception)]

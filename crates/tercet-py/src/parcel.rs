@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! message   head, then its bytes, in as many frames as it takes
-//! frame     number (8)  kind (4)  microseconds that it took (4)  length of what is still to come, this frame included (8)  bytes
+//! frame     number (8)  kind (4)  length of what is still to come, this frame included (8)  bytes
 //! ```
 //! A message that is larger than a frame goes in pieces, so that one side copies the next while the other takes the
 //! last, and a ring need not be as large as the largest message. Pieces of two messages never mix.
@@ -15,7 +15,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use tercet_shm::{Consumer, Error, Producer};
 
-const HEAD: usize = 24;
+const HEAD: usize = 20;
 /// The largest piece: small enough that sender and receiver work at the same time.
 const PIECE: usize = 64 << 10;
 
@@ -73,8 +73,6 @@ impl Kind {
 pub(crate) struct Message {
     pub(crate) number: u64,
     pub(crate) kind: Kind,
-    /// How long the call took, of a result.
-    pub(crate) took_us: u32,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -83,13 +81,12 @@ pub(crate) struct Message {
 pub(crate) struct Outgoing {
     number: u64,
     kind: Kind,
-    took_us: u32,
     left: usize,
 }
 
 impl Outgoing {
-    pub(crate) fn new(number: u64, kind: Kind, took_us: u32, length: usize) -> Self {
-        Self { number, kind, took_us, left: length }
+    pub(crate) fn new(number: u64, kind: Kind, length: usize) -> Self {
+        Self { number, kind, left: length }
     }
 
     /// Puts as many pieces into the ring as it has room for. True if all have left.
@@ -99,8 +96,7 @@ impl Outgoing {
             let Some(room) = ring.reserve(HEAD + piece)? else { return Ok(false) };
             room[..8].copy_from_slice(&self.number.to_le_bytes());
             room[8..12].copy_from_slice(&(self.kind as u32).to_le_bytes());
-            room[12..16].copy_from_slice(&self.took_us.to_le_bytes());
-            room[16..HEAD].copy_from_slice(&(self.left as u64).to_le_bytes());
+            room[12..HEAD].copy_from_slice(&(self.left as u64).to_le_bytes());
             let begin = bytes.len() - self.left;
             room[HEAD..].copy_from_slice(&bytes[begin..begin + piece]);
             ring.keep(HEAD + piece);
@@ -137,15 +133,13 @@ impl Incoming {
     fn add(&mut self, frame: &[u8]) -> Result<Option<Message>, Fault> {
         let (head, piece) = frame.split_at_checked(HEAD).ok_or(Fault::Garbled)?;
         let (number, rest) = head.split_first_chunk::<8>().ok_or(Fault::Garbled)?;
-        let (kind, rest) = rest.split_first_chunk::<4>().ok_or(Fault::Garbled)?;
-        let (took_us, left) = rest.split_first_chunk::<4>().ok_or(Fault::Garbled)?;
+        let (kind, left) = rest.split_first_chunk::<4>().ok_or(Fault::Garbled)?;
         let left = usize::try_from(u64::from_le_bytes(left.try_into().map_err(|_| Fault::Garbled)?));
         let left = left.map_err(|_| Fault::Garbled)?;
         let kind = Kind::of(u32::from_le_bytes(*kind)).ok_or(Fault::Garbled)?;
         let message = self.0.get_or_insert_with(|| Message {
             number: u64::from_le_bytes(*number),
             kind,
-            took_us: u32::from_le_bytes(*took_us),
             bytes: Vec::with_capacity(left),
         });
         message.bytes.extend_from_slice(piece);

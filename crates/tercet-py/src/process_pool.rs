@@ -25,7 +25,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use tercet_sched::{Fleet, Wakes};
 use tercet_shm::{Bell, Woken};
 
-use crate::desk::{Chores, Colleague, DEPTH, Desk, HELD_US, Order};
+use crate::desk::{Chores, Colleague, DEPTH, Desk, Order};
 use crate::door::Door;
 use crate::error::Error;
 use crate::future::{Future, Outcome};
@@ -146,7 +146,6 @@ impl ProcessPool {
             is_closed: false,
             is_ended: false,
             has_leader: false,
-            task_us: HELD_US / DEPTH as f64,
             stillborn: 0,
         };
         let office = Office {

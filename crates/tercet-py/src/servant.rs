@@ -49,10 +49,10 @@ impl Servant {
     fn work(&mut self, py: Python<'_>, settle: &Bound<'_, PyAny>, run: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Err(error) = settle.call0() {
             let words = format!("{}: {}", error.get_type(py).name()?, error.value(py));
-            self.send(py, 0, Kind::Unfit, 0, words.as_bytes())?;
+            self.send(py, 0, Kind::Unfit, words.as_bytes())?;
             return Ok(());
         }
-        self.send(py, 0, Kind::Ready, 0, b"")?;
+        self.send(py, 0, Kind::Ready, b"")?;
         self.end.log.enter(State::Running);
         while let Some(message) = self.next(py)? {
             match message.kind {
@@ -67,13 +67,11 @@ impl Servant {
 
     fn run(&mut self, py: Python<'_>, message: Message, run: &Bound<'_, PyAny>) -> PyResult<()> {
         let number = NonZeroU64::new(message.number).ok_or(Fault::Garbled)?;
-        let began_ns = now_ns();
-        self.end.log.begin(number, began_ns);
+        self.end.log.begin(number, now_ns());
         let (has_failed, packed): (bool, Bound<'_, PyBytes>) =
             run.call1((Parcel::new(Arc::new(message.bytes)),))?.extract()?;
         let kind = if has_failed { Kind::Error } else { Kind::Value };
-        let took_us = u32::try_from((now_ns() - began_ns) / 1000).unwrap_or(u32::MAX);
-        self.send(py, message.number, kind, took_us, packed.as_bytes())?;
+        self.send(py, message.number, kind, packed.as_bytes())?;
         self.end.log.finish();
         Ok(())
     }
@@ -90,8 +88,8 @@ impl Servant {
         }
     }
 
-    fn send(&mut self, py: Python<'_>, number: u64, kind: Kind, took_us: u32, bytes: &[u8]) -> PyResult<()> {
-        let mut outgoing = Outgoing::new(number, kind, took_us, bytes.len());
+    fn send(&mut self, py: Python<'_>, number: u64, kind: Kind, bytes: &[u8]) -> PyResult<()> {
+        let mut outgoing = Outgoing::new(number, kind, bytes.len());
         let mut has_begun = false;
         while !outgoing.push(bytes, &mut self.end.port.outgoing, &mut has_begun).map_err(Error::from)? {
             let room = outgoing.wants(&self.end.port.outgoing);

@@ -81,11 +81,6 @@ impl<J> Fleet<J> {
         }
     }
 
-    /// Changes how many tasks a member may hold. What it holds it keeps.
-    pub fn set_depth(&mut self, depth: usize) {
-        self.depth = depth.max(1);
-    }
-
     /// Adds a task and returns its number.
     pub fn submit(&mut self, job: J) -> u64 {
         let number = self.next_task;
