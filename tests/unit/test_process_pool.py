@@ -324,6 +324,11 @@ def test_a_long_task_holds_up_no_other(pool: ProcessPoolExecutor, gate: Gate) ->
     assert not left
 
 
+def test_no_result_is_lost_that_comes_between_two_looks(pool: ProcessPoolExecutor) -> None:
+    """The leader finishes a future without the GIL: also while its owner is just asking."""
+    assert [pool.submit(T.echo, number).result() for number in range(2000)] == list(range(2000))
+
+
 # --- map ---
 
 

@@ -211,28 +211,29 @@ impl Future {
         }
     }
 
-    /// Unpacks the outcome, if it came from another process and nobody has asked for it before.
-    fn unpack(&self, py: Python<'_>) -> PyResult<()> {
-        let packed = match self.promise.lock().outcome() {
-            Some(Outcome::Packed(packed)) => Arc::clone(packed),
-            _ => return Ok(()),
-        };
-        let unpacked = packed.unpack(py)?;
-        let mut locked = self.promise.lock();
-        // Another thread may have been faster: all get the same object.
-        let is_first = matches!(locked.outcome(), Some(Outcome::Packed(_)));
-        let old = if is_first { locked.replace_outcome(Some(unpacked)) } else { Some(unpacked) };
-        drop(locked);
-        drop(old);
-        Ok(())
+    /// The lock, with an outcome that is unpacked: a leader may set a packed one at any moment, since it needs no GIL.
+    fn unpacked(&self, py: Python<'_>) -> PyResult<LockedFuture<'_>> {
+        loop {
+            let locked = self.promise.lock();
+            let Some(Outcome::Packed(packed)) = locked.outcome() else { return Ok(locked) };
+            let packed = Arc::clone(packed);
+            drop(locked);
+            let unpacked = packed.unpack(py)?;
+            let mut locked = self.promise.lock();
+            // Another thread may have been faster: all get the same object.
+            let is_first = matches!(locked.outcome(), Some(Outcome::Packed(_)));
+            let old = if is_first { locked.replace_outcome(Some(unpacked)) } else { Some(unpacked) };
+            drop(locked);
+            drop(old);
+        }
     }
 
     /// The outcome of a future that is done.
     fn outcome(&self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
-        if let Err(error) = self.unpack(py) {
-            return Some(Err(error));
-        }
-        let locked = self.promise.lock();
+        let locked = match self.unpacked(py) {
+            Ok(locked) => locked,
+            Err(error) => return Some(Err(error)),
+        };
         let state = locked.state();
         if state.is_cancelled() {
             drop(locked);
@@ -378,8 +379,7 @@ impl Future {
         if !future.promise.state().is_done() {
             pause::until_done(slf, Deadline::of(timeout)?)?;
         }
-        future.unpack(py)?;
-        let locked = future.promise.lock();
+        let locked = future.unpacked(py)?;
         if locked.state().is_cancelled() {
             drop(locked);
             return Err(names::error(names::cancelled_error(py), None));
@@ -424,8 +424,7 @@ impl Future {
     }
 
     fn _get_snapshot(&self, py: Python<'_>) -> PyResult<Snapshot> {
-        self.unpack(py)?;
-        let locked = self.promise.lock();
+        let locked = self.unpacked(py)?;
         let is_cancelled = locked.state().is_cancelled();
         if locked.state() != State::Finished {
             return Ok((is_cancelled, is_cancelled, None, None));
@@ -440,9 +439,8 @@ impl Future {
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let py = slf.py();
         let future = slf.get();
-        future.unpack(py)?;
         let (state, outcome) = {
-            let locked = future.promise.lock();
+            let locked = future.unpacked(py)?;
             let outcome = match locked.outcome() {
                 Some(Outcome::Value(value)) => Some(("returned", value.clone_ref(py))),
                 Some(Outcome::Error(error)) => Some(("raised", error.clone_ref(py))),
@@ -480,8 +478,7 @@ impl Future {
 
     #[getter]
     fn _result(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.unpack(py)?;
-        Ok(match self.promise.lock().outcome() {
+        Ok(match self.unpacked(py)?.outcome() {
             Some(Outcome::Value(value)) => Some(value.clone_ref(py)),
             _ => None,
         })
@@ -501,8 +498,7 @@ impl Future {
 
     #[getter]
     fn _exception(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.unpack(py)?;
-        Ok(match self.promise.lock().outcome() {
+        Ok(match self.unpacked(py)?.outcome() {
             Some(Outcome::Error(error)) => Some(error.clone_ref(py)),
             _ => None,
         })
