@@ -15,25 +15,29 @@ if TYPE_CHECKING:
     # Something whose bytes can be read; what that is called depends on the version of Python.
     Buffer: TypeAlias = Any
 
-__all__ = ["pack", "run", "unpack"]
+__all__ = ["pack", "pack_any", "run", "unpack"]
 
 
 def pack(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bytes:
-    """Pack a call; what `pickle` refuses goes by `cloudpickle` where that is installed."""
-    call = (fn, args, kwargs) if kwargs else (fn, args)
+    """Pack a call."""
+    return pack_any((fn, args, kwargs) if kwargs else (fn, args))
+
+
+def pack_any(value: Any) -> bytes:
+    """Pack anything; what `pickle` refuses goes by `cloudpickle` where that is installed."""
     try:
-        return dumps(call, 5)
+        return dumps(value, 5)
     except Exception as refusal:
-        return _pack_by_value(call, refusal)
+        return _pack_by_value(value, refusal)
 
 
-def _pack_by_value(call: tuple[Any, ...], refusal: Exception) -> bytes:
+def _pack_by_value(value: Any, refusal: Exception) -> bytes:
     try:
         import cloudpickle
     except ImportError:
         refusal.add_note("hint: `pip install cloudpickle` lets lambdas and local functions go to worker processes")
         raise refusal from None
-    packed: bytes = cloudpickle.dumps(call, 5)
+    packed: bytes = cloudpickle.dumps(value, 5)
     return packed
 
 
@@ -45,12 +49,9 @@ def run(packed: Buffer) -> tuple[bool, bytes]:
     except BaseException as error:
         return True, _pack_error(error)
     try:
-        return False, dumps(value, 5)
-    except Exception as refusal:
-        try:
-            return False, _pack_by_value(value, refusal)
-        except BaseException as error:
-            return True, _pack_error(error)
+        return False, pack_any(value)
+    except BaseException as error:
+        return True, _pack_error(error)
 
 
 def _pack_error(error: BaseException) -> bytes:

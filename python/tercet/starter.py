@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tercet import _tercet, zygote
+from tercet.parcel import pack_any
 from tercet.portable import main_source, own_files
 from tercet.process_engine import interpreter_flags, signal_name
 
@@ -74,11 +75,9 @@ def starter(
     source, _ = main_source(threading.get_ident())
     if source is not None or not hasattr(sys.modules.get("__main__"), "__dict__"):
         try:
-            packed = dumps((initializer, initargs), 5)
+            return ZygoteStarter(pack_any((initializer, initargs)), source, preload)
         except Exception:
             pass
-        else:
-            return ZygoteStarter(packed, source, preload)
     import multiprocessing
 
     is_alone = threading.active_count() == 1

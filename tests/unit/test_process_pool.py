@@ -174,11 +174,13 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Program]]:
 
 def descendants(pid: int) -> list[int]:
     """The processes that a process has started, and those that they have."""
-    try:
-        lists = [(task / "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
-    except OSError:
-        return []
-    children = [int(number) for text in lists for number in text.split()]
+    children = []
+    for list_of_one_thread in Path("/proc").glob(f"{pid}/task/*/children"):
+        try:
+            children += [int(number) for number in list_of_one_thread.read_text().split()]
+        except OSError:
+            # The thread has ended meanwhile.
+            continue
     return children + [far for child in children for far in descendants(child)]
 
 
