@@ -331,6 +331,23 @@ def test_no_result_is_lost_that_comes_between_two_looks(pool: ProcessPoolExecuto
     assert [pool.submit(T.echo, number).result() for number in range(2000)] == list(range(2000))
 
 
+class _Ends:
+    """Ends its pool while it is packed."""
+
+    def __init__(self, executor: ProcessPoolExecutor) -> None:
+        self.executor = executor
+
+    def __reduce__(self) -> Any:
+        self.executor.shutdown()
+        return int, ()
+
+
+def test_a_task_that_meets_the_end_is_refused(pool: ProcessPoolExecutor) -> None:
+    is_usable(pool)
+    with pytest.raises(RuntimeError, match=r"^cannot schedule new futures after shutdown$"):
+        pool.submit(T.echo, _Ends(pool))
+
+
 # --- map ---
 
 

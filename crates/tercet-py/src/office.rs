@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use tercet_sched::{Sent, Wakes};
 use tercet_shm::{Bell, Woken};
@@ -111,6 +112,17 @@ impl Office {
 
     pub(crate) fn check(&self, py: Python<'_>) -> PyResult<()> {
         if self.generation == pool::generation() { Ok(()) } else { Err(crate::pause::left_behind(py)) }
+    }
+
+    /// Why it takes no more tasks, once it is closed.
+    pub(crate) fn refusal(&self, py: Python<'_>) -> PyErr {
+        let Some(words) = self.broken.get() else {
+            return PyRuntimeError::new_err("cannot schedule new futures after shutdown");
+        };
+        match self.hands.broken.bind(py).call1((words,)) {
+            Ok(error) => PyErr::from_value(error),
+            Err(trouble) => trouble,
+        }
     }
 
     pub(crate) fn break_down(&self, py: Python<'_>, words: &str) {

@@ -173,11 +173,8 @@ impl ProcessPool {
         let py = r#fn.py();
         let office = self.office()?;
         office.check(py)?;
-        if let Some(words) = office.broken.get() {
-            return Err(PyErr::from_value(office.hands.broken.bind(py).call1((words,))?));
-        }
-        if office.desk().is_closed {
-            return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
+        if office.broken.get().is_some() || office.desk().is_closed {
+            return Err(office.refusal(py));
         }
         let future = names::future_type(py)?.call0()?.cast_into::<Future>()?;
         office.begin(py, r#fn)?;
@@ -195,6 +192,11 @@ impl ProcessPool {
         let mut chores = Chores::default();
         let mut wakes = Wakes::new();
         let mut desk = office.desk();
+        if desk.is_closed {
+            // While the call was packed, which may run Python and let other threads in, nobody was left to send it.
+            drop(desk);
+            return Err(office.refusal(py));
+        }
         desk.fleet.submit(order);
         desk.dispatch(&office.bell, &mut chores, &mut wakes);
         let wants_hands = !desk.hires.is_empty();
