@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,17 @@ def begin_dead() -> None:
 
 
 # --- ends ---
+
+
+def take(seconds: float) -> None:
+    """Take a time."""
+    time.sleep(seconds)
+
+
+def note(file: str, line: str) -> None:
+    """Leave a line in a file."""
+    with open(file, "a", encoding="ascii") as log:
+        log.write(f"{line}\n")
 
 
 def kill_self(number: int = signal.SIGKILL) -> None:

@@ -6,18 +6,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use tercet_sched::{Fleet, Move, Sent, State, Wakes};
-use tercet_shm::{Bell, Bells, LinkSizes, ParentEnd, Want};
+use tercet_sched::{Fleet, Move, State, Wakes};
+use tercet_shm::{Bell, Bells, LinkSizes, ParentEnd, Want, now_ns};
 
 use crate::future::{Future, Outcome, Packed};
-use crate::parcel::{Incoming, Kind, Message, Outgoing};
+use crate::parcel::{Head, Incoming, Kind, Message, Outgoing};
 
-/// How many tasks a worker may hold: the one that it runs. What stood behind that would have to wait for it, even where
-/// another worker rests, and for ever if the first waits for what the second does.
-pub(crate) const DEPTH: usize = 1;
+/// How long a task may keep others waiting that stand behind it.
+const PATIENCE: Duration = Duration::from_millis(1);
 /// The sizes of the rings. Longer messages go in pieces.
 const SIZES: LinkSizes = LinkSizes { task_bytes: 1 << 20, result_bytes: 1 << 20 };
 
@@ -36,9 +36,8 @@ pub(crate) struct Colleague {
     pub(crate) backlog: VecDeque<u64>,
     /// The message at the front of the backlog, if a part of it has left.
     pub(crate) outgoing: Option<Outgoing>,
-    pub(crate) has_begun: bool,
     /// Its number, and a descriptor that can be read when it has ended; nothing until it is started.
-    pub(crate) process: Option<(i32, OwnedFd)>,
+    pub(crate) process: Option<(i32, Arc<OwnedFd>)>,
     pub(crate) is_leaving: bool,
 }
 
@@ -50,6 +49,8 @@ pub(crate) struct Desk {
     /// Whether its processes were told to end at once: what they hold ends with them.
     pub(crate) is_ended: bool,
     pub(crate) has_leader: bool,
+    /// Whether the leader sleeps until something happens, however long that takes.
+    pub(crate) sleeps_long: bool,
     /// How many workers in a row have died before they were ready.
     pub(crate) stillborn: usize,
 }
@@ -60,7 +61,7 @@ pub(crate) struct Chores {
     pub(crate) finished: Vec<(Py<Future>, Outcome)>,
     pub(crate) settled: Vec<Py<Future>>,
     /// What is not needed any more. To drop it may run Python, which must not happen under the lock.
-    pub(crate) dropped: Vec<Sent<Order>>,
+    pub(crate) dropped: Vec<Order>,
     pub(crate) hires: Vec<u32>,
     pub(crate) dead: Vec<Dead>,
     pub(crate) unfit: Option<String>,
@@ -69,9 +70,9 @@ pub(crate) struct Chores {
 
 pub(crate) struct Dead {
     pub(crate) pid: i32,
-    pub(crate) guilty: Option<Sent<Order>>,
+    pub(crate) guilty: Option<Order>,
     /// What it had not begun, if the pool was told to end at once.
-    pub(crate) lost: Vec<Sent<Order>>,
+    pub(crate) lost: Vec<Order>,
     pub(crate) is_expected: bool,
     pub(crate) is_ended: bool,
     /// Whether so many have died before they were ready that the next ones would as well.
@@ -90,6 +91,19 @@ impl Chores {
 }
 
 impl Desk {
+    pub(crate) fn new(limit: usize, tasks_per_worker: Option<u64>) -> Self {
+        Self {
+            fleet: Fleet::new(limit, tasks_per_worker),
+            colleagues: BTreeMap::new(),
+            hires: Vec::new(),
+            is_closed: false,
+            is_ended: false,
+            has_leader: false,
+            sleeps_long: false,
+            stillborn: 0,
+        }
+    }
+
     /// Reads what the workers have sent.
     pub(crate) fn read_all(&mut self, chores: &mut Chores, wakes: &mut Wakes) {
         for (name, colleague) in &mut self.colleagues {
@@ -97,7 +111,7 @@ impl Desk {
                 match colleague.incoming.next(&mut colleague.end.port.incoming) {
                     Ok(Some(message)) => {
                         // One that cannot be set up says so and leaves; it may have more to tell to others.
-                        colleague.is_leaving |= message.kind == Kind::Unfit;
+                        colleague.is_leaving |= message.head.kind == Kind::Unfit;
                         read(&mut self.fleet, *name, message, chores, wakes);
                     }
                     Ok(None) => break,
@@ -109,6 +123,34 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// Takes back what stands behind a task that takes long.
+    pub(crate) fn recall(&mut self) {
+        let now = now_ns();
+        for name in self.fleet.laden().collect::<Vec<_>>() {
+            let Some(colleague) = self.colleagues.get_mut(&name) else { continue };
+            let (Some(held), Some(last)) = (colleague.end.watch.held(), self.fleet.last_sent(name)) else { continue };
+            let spent_ns = now.saturating_sub(held.began_ns);
+            if Duration::from_nanos(spent_ns) >= PATIENCE {
+                let claimed = colleague.take_back(last.number);
+                self.fleet.recall(name, claimed, spent_ns);
+            }
+        }
+    }
+
+    /// When the leader is to look again, if nothing has woken it by then.
+    pub(crate) fn look_again(&self) -> Option<Instant> {
+        self.is_laden().then(|| Instant::now() + PATIENCE)
+    }
+
+    /// Whether the leader should be woken, to do what needs Python or to see that nobody waits for long.
+    pub(crate) fn wants_leader(&self) -> bool {
+        !self.hires.is_empty() || (self.sleeps_long && self.is_laden())
+    }
+
+    fn is_laden(&self) -> bool {
+        self.fleet.laden().next().is_some()
     }
 
     /// Sends what the fleet wants to be sent.
@@ -132,9 +174,9 @@ impl Desk {
                     match (started, self.colleagues.get_mut(&name)) {
                         (Some(true), Some(colleague)) => colleague.backlog.push_back(number),
                         (started, _) => {
-                            if let Some(order) = self.fleet.returned(name, number) {
+                            if let Some(order) = self.fleet.take(name, number) {
                                 if started.is_none() {
-                                    chores.settled.push(order.job.future);
+                                    chores.settled.push(order.future);
                                 } else {
                                     chores.dropped.push(order);
                                 }
@@ -171,7 +213,6 @@ impl Desk {
                     incoming: Incoming::default(),
                     backlog: VecDeque::new(),
                     outgoing: None,
-                    has_begun: false,
                     process: None,
                     is_leaving: false,
                 };
@@ -183,8 +224,8 @@ impl Desk {
     }
 
     /// The descriptors that tell that a worker has ended.
-    pub(crate) fn lives(&self) -> Vec<(u32, OwnedFd)> {
-        let life = |colleague: &Colleague| colleague.process.as_ref()?.1.try_clone().ok();
+    pub(crate) fn lives(&self) -> Vec<(u32, Arc<OwnedFd>)> {
+        let life = |colleague: &Colleague| Some(Arc::clone(&colleague.process.as_ref()?.1));
         self.colleagues.iter().filter_map(|(name, colleague)| Some((*name, life(colleague)?))).collect()
     }
 
@@ -198,6 +239,7 @@ impl Desk {
 
     /// Announces that the leader is about to sleep. False if there is something to do.
     pub(crate) fn announce(&mut self) -> bool {
+        self.sleeps_long = !self.is_laden();
         let sleeps = self.colleagues.values_mut().all(|colleague| {
             let room = colleague.outgoing.as_ref().map(|outgoing| outgoing.wants(&colleague.end.port.outgoing));
             colleague.end.port.announce(room.map_or(Want::Frame, Want::Either)).unwrap_or(true)
@@ -209,6 +251,7 @@ impl Desk {
     }
 
     pub(crate) fn withdraw(&mut self) {
+        self.sleeps_long = false;
         for colleague in self.colleagues.values_mut() {
             colleague.end.port.withdraw();
         }
@@ -232,25 +275,26 @@ impl Desk {
     }
 }
 
-pub(crate) fn read(fleet: &mut Fleet<Order>, name: u32, message: Message, chores: &mut Chores, wakes: &mut Wakes) {
-    let has_failed = match message.kind {
+fn read(fleet: &mut Fleet<Order>, name: u32, message: Message, chores: &mut Chores, wakes: &mut Wakes) {
+    let Message { head, bytes } = message;
+    let has_failed = match head.kind {
         Kind::Ready => return fleet.is_ready(name),
         Kind::Unfit => {
-            chores.unfit = Some(String::from_utf8_lossy(&message.bytes).into_owned());
+            chores.unfit = Some(String::from_utf8_lossy(&bytes).into_owned());
             return;
         }
+        Kind::Back => return fleet.came_back(name, head.number),
         Kind::Value => false,
         Kind::Error => true,
         Kind::Call | Kind::Leave => return,
     };
-    let Some(order) = fleet.returned(name, message.number) else { return };
-    let outcome = Outcome::Packed(Arc::new(Packed { bytes: Arc::new(message.bytes), has_failed }));
-    let future = order.job.future;
-    let mut locked = future.get().promise.lock();
+    let Some(order) = fleet.returned(name, head.number, u64::from(head.spent_us) * 1000) else { return };
+    let outcome = Outcome::Packed(Arc::new(Packed { bytes: Arc::new(bytes), has_failed }));
+    let mut locked = order.future.get().promise.lock();
     if locked.is_some() {
         // Somebody has looked behind it: a callback, or the standard library's `wait`.
         drop(locked);
-        chores.finished.push((future, outcome));
+        chores.finished.push((order.future, outcome));
         return;
     }
     match locked.finish(outcome, has_failed) {
@@ -261,21 +305,35 @@ pub(crate) fn read(fleet: &mut Fleet<Order>, name: u32, message: Message, chores
 
 impl Colleague {
     /// Puts into the ring what there is room for, and wakes the worker if it sleeps.
-    pub(crate) fn pump(&mut self, fleet: &Fleet<Order>, name: u32) -> Result<(), tercet_shm::Error> {
+    fn pump(&mut self, fleet: &Fleet<Order>, name: u32) -> Result<(), tercet_shm::Error> {
         while let Some(number) = self.backlog.front().copied() {
             let task = fleet.sent(name, number);
             // Bytes do not change, and the order holds them: they may be read without the GIL.
             let bytes = task.map_or(&[][..], |task| bytes_of(&task.job.call));
             let kind = if number == 0 { Kind::Leave } else { Kind::Call };
-            let outgoing = self.outgoing.get_or_insert_with(|| Outgoing::new(number, kind, bytes.len()));
-            if !outgoing.push(bytes, &mut self.end.port.outgoing, &mut self.has_begun)? {
+            let outgoing = self.outgoing.get_or_insert_with(|| Outgoing::new(Head::new(number, kind), bytes.len()));
+            let is_next = fleet.first_sent(name).is_none_or(|first| first.number == number);
+            if !(is_next || outgoing.is_short() || outgoing.has_begun()) {
+                // Of a message in pieces that a busy worker does not read, nothing could be taken back.
+                break;
+            }
+            if !outgoing.push(bytes, &mut self.end.port.outgoing)? {
                 break;
             }
             self.outgoing = None;
-            self.has_begun = false;
             self.backlog.pop_front();
         }
         self.end.port.flush().map(drop)
+    }
+
+    /// Takes back what the worker has not claimed, up to a task, and returns the last that it has.
+    fn take_back(&mut self, last: u64) -> u64 {
+        let claimed = self.end.watch.revoke(last);
+        if self.outgoing.as_ref().is_none_or(|outgoing| !outgoing.has_begun()) {
+            self.outgoing = None;
+            self.backlog.retain(|number| *number <= claimed);
+        }
+        claimed
     }
 
     pub(crate) fn kill(&self) {

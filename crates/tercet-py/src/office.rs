@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use tercet_sched::{Sent, Wakes};
+use tercet_sched::Wakes;
 use tercet_shm::{Bell, Woken};
 
 use crate::desk::{Chores, Colleague, Dead, Desk, Order};
@@ -59,6 +59,7 @@ impl Office {
             let mut chores = Chores::default();
             let mut desk = self.desk();
             desk.read_all(&mut chores, &mut wakes);
+            desk.recall();
             desk.dispatch(&self.bell, &mut chores, &mut wakes);
             chores.hires = std::mem::take(&mut desk.hires);
             chores.is_over = desk.is_closed && desk.fleet.is_idle() && chores.hires.is_empty();
@@ -67,13 +68,13 @@ impl Office {
                 return chores;
             }
             let sleeps = desk.announce();
-            let lives = desk.lives();
+            let (lives, until) = if sleeps { (desk.lives(), desk.look_again()) } else { (Vec::new(), None) };
             drop(desk);
             // Waiters are woken after the lock is gone, and before the leader sleeps.
             wakes.clear();
             if sleeps {
                 let fds: Vec<BorrowedFd<'_>> = lives.iter().map(|(_, fd)| fd.as_fd()).collect();
-                let woken = self.bell.wait(&fds, None);
+                let woken = self.bell.wait(&fds, until);
                 let mut desk = self.desk();
                 desk.withdraw();
                 if let Ok(Woken::Other(place)) = woken {
@@ -139,7 +140,7 @@ impl Office {
         drop(desk);
         for order in orders {
             let error = self.hands.broken.call1(py, (words,)).unwrap_or_else(|error| error.into_value(py).into_any());
-            finish(py, &order.job.future, Outcome::Error(error));
+            finish(py, &order.future, Outcome::Error(error));
         }
     }
 
@@ -165,9 +166,9 @@ impl Office {
     }
 
     /// Cancels tasks that were taken back, and has the leader see what is left.
-    pub(crate) fn cancel(&self, py: Python<'_>, orders: Vec<Sent<Order>>) -> PyResult<()> {
+    pub(crate) fn cancel(&self, py: Python<'_>, orders: Vec<Order>) -> PyResult<()> {
         for order in orders {
-            let future = order.job.future.bind(py);
+            let future = order.future.bind(py);
             future.call_method0("cancel")?;
             Future::start(future)?;
         }
@@ -184,7 +185,7 @@ impl Office {
             let fail = if self.breaks_on_crash { &self.hands.broken } else { &self.hands.died };
             for order in dead.guilty.into_iter().chain(dead.lost) {
                 let error = fail.call1(py, (&words,)).unwrap_or_else(|error| error.into_value(py).into_any());
-                finish(py, &order.job.future, Outcome::Error(error));
+                finish(py, &order.future, Outcome::Error(error));
             }
             return;
         }
@@ -192,19 +193,19 @@ impl Office {
             if let Some(order) = dead.guilty {
                 let error = self.hands.broken.call1(py, (&words,));
                 let error = error.unwrap_or_else(|error| error.into_value(py).into_any());
-                finish(py, &order.job.future, Outcome::Error(error));
+                finish(py, &order.future, Outcome::Error(error));
             }
             self.break_down(py, &words);
             return;
         }
         let Some(mut order) = dead.guilty else { return };
-        order.job.deaths += 1;
-        if order.job.deaths <= self.retries {
+        order.deaths += 1;
+        if order.deaths <= self.retries {
             self.desk().fleet.submit_first(order);
             return;
         }
         let error = self.hands.died.call1(py, (words,)).unwrap_or_else(|error| error.into_value(py).into_any());
-        finish(py, &order.job.future, Outcome::Error(error));
+        finish(py, &order.future, Outcome::Error(error));
     }
 
     pub(crate) fn hire(self: &Arc<Self>, py: Python<'_>, member: u32) -> PyResult<()> {
@@ -219,7 +220,7 @@ impl Office {
         let end_of_life = unsafe { OwnedFd::from_raw_fd(life) };
         let mut desk = self.desk();
         if let Some(colleague) = desk.colleagues.get_mut(&member) {
-            colleague.process = Some((pid, end_of_life));
+            colleague.process = Some((pid, Arc::new(end_of_life)));
         }
         if desk.is_ended || self.broken.get().is_some() {
             desk.colleagues.values().for_each(Colleague::kill);

@@ -14,7 +14,6 @@
 //! `desk` guards the fleet and the rings. It is never held while Python runs or the GIL is waited for, so that a thread
 //! that holds the GIL may wait for it.
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -22,10 +21,10 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
-use tercet_sched::{Fleet, Wakes};
+use tercet_sched::Wakes;
 use tercet_shm::{Bell, Woken};
 
-use crate::desk::{Chores, Colleague, DEPTH, Desk, Order};
+use crate::desk::{Chores, Colleague, Desk, Order};
 use crate::door::Door;
 use crate::error::Error;
 use crate::future::{Future, Outcome};
@@ -139,17 +138,8 @@ impl ProcessPool {
         breaks_on_crash: bool,
         retries: u32,
     ) -> PyResult<()> {
-        let desk = Desk {
-            fleet: Fleet::new(limit, DEPTH, tasks_per_worker),
-            colleagues: BTreeMap::new(),
-            hires: Vec::new(),
-            is_closed: false,
-            is_ended: false,
-            has_leader: false,
-            stillborn: 0,
-        };
         let office = Office {
-            desk: Mutex::new(desk),
+            desk: Mutex::new(Desk::new(limit, tasks_per_worker)),
             bell: Bell::new().map_err(Error::from)?,
             broken: OnceLock::new(),
             generation: pool::generation(),
@@ -199,11 +189,11 @@ impl ProcessPool {
         }
         desk.fleet.submit(order);
         desk.dispatch(&office.bell, &mut chores, &mut wakes);
-        let wants_hands = !desk.hires.is_empty();
+        let wants_leader = desk.wants_leader();
         drop(desk);
         drop((wakes, std::mem::take(&mut chores.dropped)));
         office.attend(py, chores);
-        if wants_hands {
+        if wants_leader {
             office.bell.ring().map_err(Error::from)?;
         }
         Ok(future.unbind())

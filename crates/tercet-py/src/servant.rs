@@ -11,7 +11,7 @@ use tercet_shm::{Access, Bell, Bells, Segment, State, Want, WorkerEnd, now_ns};
 
 use crate::door::Door;
 use crate::error::Error;
-use crate::parcel::{Fault, Incoming, Kind, Message, Outgoing, Parcel};
+use crate::parcel::{Fault, Head, Incoming, Kind, Message, Outgoing, Parcel};
 
 /// Serve a pool until it says that this process may leave.
 ///
@@ -37,43 +37,54 @@ pub(crate) fn serve(
     let bells = Bells { mine: Bell::from(mine), theirs: Bell::from(theirs) };
     let end = WorkerEnd::open(&Segment::from_fd(segment, Access::ReadWrite).map_err(Error::from)?, bells)
         .map_err(Error::from)?;
-    Servant { end, incoming: Incoming::default() }.work(py, settle, run)
+    Servant { end, incoming: Incoming::default(), unheard_since_ns: None }.work(py, settle, run)
 }
+
+/// How long a result may lie in the ring before the pool is woken for it, while there are more tasks to run.
+const UNHEARD_NS: u64 = 100_000;
 
 struct Servant {
     end: WorkerEnd,
     incoming: Incoming,
+    /// When the first result was committed for which nobody was woken.
+    unheard_since_ns: Option<u64>,
 }
 
 impl Servant {
     fn work(&mut self, py: Python<'_>, settle: &Bound<'_, PyAny>, run: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Err(error) = settle.call0() {
             let words = format!("{}: {}", error.get_type(py).name()?, error.value(py));
-            self.send(py, 0, Kind::Unfit, words.as_bytes())?;
-            return Ok(());
+            return self.tell(py, Kind::Unfit, words.as_bytes());
         }
-        self.send(py, 0, Kind::Ready, b"")?;
+        self.tell(py, Kind::Ready, b"")?;
         self.end.log.enter(State::Running);
         while let Some(message) = self.next(py)? {
-            match message.kind {
+            match message.head.kind {
                 Kind::Call => self.run(py, message, run)?,
                 Kind::Leave => break,
                 _ => return Err(Fault::Garbled.into()),
             }
         }
         self.end.log.enter(State::Leaving);
-        Ok(())
+        self.flush()
     }
 
     fn run(&mut self, py: Python<'_>, message: Message, run: &Bound<'_, PyAny>) -> PyResult<()> {
-        let number = NonZeroU64::new(message.number).ok_or(Fault::Garbled)?;
-        self.end.log.begin(number, now_ns());
+        let number = NonZeroU64::new(message.head.number).ok_or(Fault::Garbled)?;
+        if !self.end.log.claim(number) {
+            return self.send(py, Head::new(number.get(), Kind::Back), b"");
+        }
+        let began_ns = now_ns();
+        self.end.log.begin(number, began_ns);
         let (has_failed, packed): (bool, Bound<'_, PyBytes>) =
             run.call1((Parcel::new(Arc::new(message.bytes)),))?.extract()?;
         let kind = if has_failed { Kind::Error } else { Kind::Value };
-        self.send(py, message.number, kind, packed.as_bytes())?;
+        let ended_ns = now_ns();
+        let spent_us = u32::try_from((ended_ns - began_ns) / 1000).unwrap_or(u32::MAX);
+        self.send(py, Head { number: number.get(), kind, spent_us }, packed.as_bytes())?;
         self.end.log.finish();
-        Ok(())
+        let since = *self.unheard_since_ns.get_or_insert(ended_ns);
+        if ended_ns - since >= UNHEARD_NS { self.flush() } else { Ok(()) }
     }
 
     /// The next message, waiting for it if need be.
@@ -88,18 +99,30 @@ impl Servant {
         }
     }
 
-    fn send(&mut self, py: Python<'_>, number: u64, kind: Kind, bytes: &[u8]) -> PyResult<()> {
-        let mut outgoing = Outgoing::new(number, kind, bytes.len());
-        let mut has_begun = false;
-        while !outgoing.push(bytes, &mut self.end.port.outgoing, &mut has_begun).map_err(Error::from)? {
+    /// Tells the pool about this worker.
+    fn tell(&mut self, py: Python<'_>, kind: Kind, bytes: &[u8]) -> PyResult<()> {
+        self.send(py, Head::new(0, kind), bytes)?;
+        self.flush()
+    }
+
+    /// Puts a message into the ring, where the pool sees it if it is awake.
+    fn send(&mut self, py: Python<'_>, head: Head, bytes: &[u8]) -> PyResult<()> {
+        let mut outgoing = Outgoing::new(head, bytes.len());
+        while !outgoing.push(bytes, &mut self.end.port.outgoing).map_err(Error::from)? {
             let room = outgoing.wants(&self.end.port.outgoing);
             self.wait(py, Want::Room(room))?;
         }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> PyResult<()> {
+        self.unheard_since_ns = None;
         self.end.port.flush().map_err(Error::from)?;
         Ok(())
     }
 
     fn wait(&mut self, py: Python<'_>, want: Want) -> PyResult<()> {
+        self.unheard_since_ns = None;
         let port = &mut self.end.port;
         py.outside(|| port.wait(want, &[], None)).map_err(Error::from)?;
         py.check_signals()
