@@ -11,6 +11,7 @@ __all__ = [
     "Future",
     "Leader",
     "MapIterator",
+    "Parcel",
     "Probe",
     "ProcessPool",
     "ThreadPool",
@@ -145,11 +146,8 @@ class ProcessPool:
         self,
         limit: int,
         *,
-        pack: Callable[..., bytes],
-        hire: Callable[[int, int, int], tuple[int, int]],
+        hire: Callable[[list[int]], tuple[int, int]],
         mourn: Callable[[int], str],
-        died: Callable[[str], BaseException],
-        broken: Callable[[str], BaseException],
         lead: Callable[[Leader, Callable[..., Any]], None],
         tasks_per_worker: int | None,
         starts_at_once: bool,
@@ -204,12 +202,18 @@ def wait(
 ) -> tuple[set[_AnyFuture[_T]], set[_AnyFuture[_T]]]:
     """Wait for futures and return the set of those that are settled and the set of the others."""
 
+@final
+class Parcel:
+    """A packed call or result, for Python to read where it is."""
+
+    def buffers(self) -> tuple[Any, ...]:
+        """Return the buffers beside the body, each an object of its own that can be written to."""
+    # `__buffer__` is there from 3.12 on; before, C alone sees the buffer.
+
 def serve(
-    segment: int,
-    mine: int,
-    theirs: int,
+    fds: list[int],
     settle: Callable[[], object],
-    run: Callable[[bytes], tuple[bool, bytes]],
+    run: Callable[[Parcel], tuple[bool, bytes | tuple[bytes, list[memoryview]]]],
 ) -> None:
     """Serve a pool until it says that this process may leave."""
 

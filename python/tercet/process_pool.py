@@ -29,7 +29,6 @@ from typing import Any, TypeVar
 from tercet import _tercet
 from tercet.errors import WorkerDied
 from tercet.futures import check_buffersize, map_by_submit
-from tercet.parcel import pack
 from tercet.starter import Starter, starter
 
 __all__ = ["ProcessPoolExecutor", "WorkerCrashed"]
@@ -115,11 +114,8 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
         self._processes = start.processes
         self._open(
             max_workers,
-            pack=pack,
             hire=start.hire,
             mourn=start.mourn,
-            died=WorkerCrashed,
-            broken=BrokenProcessPool,
             lead=lead,
             tasks_per_worker=max_tasks_per_child,
             starts_at_once=start.starts_at_once,

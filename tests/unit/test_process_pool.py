@@ -337,9 +337,7 @@ def _hurry(pool: ProcessPoolExecutor) -> None:
 
 
 @pytest.mark.parametrize("round_", range(5))
-def test_what_stands_behind_a_long_task_is_done_elsewhere(
-    pool: ProcessPoolExecutor, gate: Gate, round_: int
-) -> None:
+def test_what_stands_behind_a_long_task_is_done_elsewhere(pool: ProcessPoolExecutor, gate: Gate, round_: int) -> None:
     _hurry(pool)
     long = pool.submit(T.hold, *gate.args)
     others = [pool.submit(T.echo, number) for number in range(100)]

@@ -4,17 +4,17 @@
 //! GIL. What does need Python is written down as a chore, for whoever holds the GIL next.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 use tercet_sched::{Fleet, Move, State, Wakes};
-use tercet_shm::{Bell, Bells, LinkSizes, ParentEnd, Want, now_ns};
+use tercet_shm::{Bell, Bells, Error, Holder, LinkSizes, ParentEnd, Peer, Segment, Want, now_ns};
 
-use crate::future::{Future, Outcome, Packed};
-use crate::parcel::{Head, Incoming, Kind, Message, Outgoing};
+use crate::freight::{self, Freight, Packed, Store};
+use crate::future::{Future, Outcome};
+use crate::parcel::{Fault, Head, Incoming, Kind, Outgoing};
 
 /// How long a task may keep others waiting that stand behind it.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -24,7 +24,7 @@ const SIZES: LinkSizes = LinkSizes { task_bytes: 1 << 20, result_bytes: 1 << 20 
 /// One call, packed.
 pub(crate) struct Order {
     pub(crate) future: Py<Future>,
-    pub(crate) call: Py<PyBytes>,
+    pub(crate) call: Freight,
     pub(crate) deaths: u32,
 }
 
@@ -36,23 +36,55 @@ pub(crate) struct Colleague {
     pub(crate) backlog: VecDeque<u64>,
     /// The message at the front of the backlog, if a part of it has left.
     pub(crate) outgoing: Option<Outgoing>,
+    /// Its bytes, if they were made for this worker: what they lend counts as lent.
+    letter: Option<Vec<u8>>,
+    account: Option<Account>,
     /// Its number, and a descriptor that can be read when it has ended; nothing until it is started.
     pub(crate) process: Option<(i32, Arc<OwnedFd>)>,
     pub(crate) is_leaving: bool,
 }
 
+/// What pool and worker lend each other.
+struct Account {
+    /// The worker, as the pool's store knows it.
+    peer: Peer,
+    /// Where the worker's large results are read.
+    holder: Holder,
+    /// What the worker is to be given: the memory for its own slabs, and the pool's ledger of those.
+    data: Segment,
+    ledger: Segment,
+}
+
+impl Account {
+    fn open(store: &Store) -> Result<Self, Error> {
+        let (data, ledger) = (Segment::new(freight::size())?, Holder::ledger()?);
+        let holder = Holder::new(&data, &ledger)?;
+        Ok(Self { peer: store.arena().enrol()?, holder, data, ledger })
+    }
+}
+
 pub(crate) struct Desk {
+    /// The pool's large buffers; nothing where the system refuses the memory.
+    pub(crate) store: Option<Arc<Store>>,
     pub(crate) fleet: Fleet<Order>,
     pub(crate) colleagues: BTreeMap<u32, Colleague>,
     pub(crate) hires: Vec<u32>,
-    pub(crate) is_closed: bool,
-    /// Whether its processes were told to end at once: what they hold ends with them.
-    pub(crate) is_ended: bool,
+    pub(crate) stage: Stage,
     pub(crate) has_leader: bool,
     /// Whether the leader sleeps until something happens, however long that takes.
     pub(crate) sleeps_long: bool,
     /// How many workers in a row have died before they were ready.
     pub(crate) stillborn: usize,
+}
+
+/// How far a pool has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Open,
+    /// It takes no more tasks.
+    Closed,
+    /// Its processes were told to end at once: what they hold ends with them.
+    Ended,
 }
 
 /// What the leader found that needs Python.
@@ -92,35 +124,38 @@ impl Chores {
 
 impl Desk {
     pub(crate) fn new(limit: usize, tasks_per_worker: Option<u64>) -> Self {
+        let store = tercet_shm::Arena::new(freight::size(), freight::warm_bytes()).ok().map(Store::new);
         Self {
+            store,
             fleet: Fleet::new(limit, tasks_per_worker),
             colleagues: BTreeMap::new(),
             hires: Vec::new(),
-            is_closed: false,
-            is_ended: false,
+            stage: Stage::Open,
             has_leader: false,
             sleeps_long: false,
             stillborn: 0,
         }
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.stage >= Stage::Closed
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+
+    /// Goes on to a later stage.
+    pub(crate) fn enter(&mut self, stage: Stage) {
+        self.stage = self.stage.max(stage);
+    }
+
     /// Reads what the workers have sent.
     pub(crate) fn read_all(&mut self, chores: &mut Chores, wakes: &mut Wakes) {
         for (name, colleague) in &mut self.colleagues {
-            loop {
-                match colleague.incoming.next(&mut colleague.end.port.incoming) {
-                    Ok(Some(message)) => {
-                        // One that cannot be set up says so and leaves; it may have more to tell to others.
-                        colleague.is_leaving |= message.head.kind == Kind::Unfit;
-                        read(&mut self.fleet, *name, message, chores, wakes);
-                    }
-                    Ok(None) => break,
-                    Err(_) => {
-                        // Nothing that it says can be believed any more.
-                        colleague.kill();
-                        break;
-                    }
-                }
+            // Nothing that it says after nonsense can be believed.
+            if colleague.read(&mut self.fleet, *name, chores, wakes).is_err() {
+                colleague.kill();
             }
         }
     }
@@ -187,7 +222,7 @@ impl Desk {
                 Move::Release(name) => self.dismiss(name),
             }
         }
-        if self.is_closed && self.fleet.waiting() == 0 {
+        if self.is_closed() && self.fleet.waiting() == 0 {
             let idle: Vec<u32> = self.fleet.members().filter(|name| self.fleet.held(*name) == 0).collect();
             for name in idle {
                 self.dismiss(name);
@@ -206,6 +241,8 @@ impl Desk {
             let bells = Bells { mine: bell.clone(), theirs };
             ParentEnd::create(SIZES, bells)
         });
+        // Without an account, large buffers go through the ring.
+        let account = self.store.as_deref().and_then(|store| Account::open(store).ok());
         match link {
             Ok(end) => {
                 let colleague = Colleague {
@@ -213,6 +250,8 @@ impl Desk {
                     incoming: Incoming::default(),
                     backlog: VecDeque::new(),
                     outgoing: None,
+                    letter: None,
+                    account,
                     process: None,
                     is_leaving: false,
                 };
@@ -261,8 +300,11 @@ impl Desk {
     pub(crate) fn bury(&mut self, name: u32) -> Option<Dead> {
         let colleague = self.colleagues.remove(&name)?;
         let mut lost = Vec::new();
-        while let Some(order) = self.is_ended.then(|| self.fleet.take_any(name)).flatten() {
+        while let Some(order) = self.is_ended().then(|| self.fleet.take_any(name)).flatten() {
             lost.push(order);
+        }
+        if let (Some(store), Some(account)) = (&self.store, &colleague.account) {
+            let _ = store.arena().dismiss(account.peer);
         }
         let held = colleague.end.watch.held().map(|held| held.task.get());
         let remains = self.fleet.died(name, held);
@@ -271,59 +313,99 @@ impl Desk {
         let is_hopeless = self.stillborn > self.fleet.limit();
         let pid = colleague.process.as_ref().map_or(0, |process| process.0);
         let is_expected = colleague.is_leaving && lost.is_empty();
-        Some(Dead { pid, guilty: remains.guilty, lost, is_expected, is_ended: self.is_ended, is_hopeless })
-    }
-}
-
-fn read(fleet: &mut Fleet<Order>, name: u32, message: Message, chores: &mut Chores, wakes: &mut Wakes) {
-    let Message { head, bytes } = message;
-    let has_failed = match head.kind {
-        Kind::Ready => return fleet.is_ready(name),
-        Kind::Unfit => {
-            chores.unfit = Some(String::from_utf8_lossy(&bytes).into_owned());
-            return;
-        }
-        Kind::Back => return fleet.came_back(name, head.number),
-        Kind::Value => false,
-        Kind::Error => true,
-        Kind::Call | Kind::Leave => return,
-    };
-    let Some(order) = fleet.returned(name, head.number, u64::from(head.spent_us) * 1000) else { return };
-    let outcome = Outcome::Packed(Arc::new(Packed { bytes: Arc::new(bytes), has_failed }));
-    let mut locked = order.future.get().promise.lock();
-    if locked.is_some() {
-        // Somebody has looked behind it: a callback, or the standard library's `wait`.
-        drop(locked);
-        chores.finished.push((order.future, outcome));
-        return;
-    }
-    match locked.finish(outcome, has_failed) {
-        Ok(told) => wakes.extend(told),
-        Err(late) => drop(late),
+        Some(Dead { pid, guilty: remains.guilty, lost, is_expected, is_ended: self.is_ended(), is_hopeless })
     }
 }
 
 impl Colleague {
-    /// Puts into the ring what there is room for, and wakes the worker if it sleeps.
-    fn pump(&mut self, fleet: &Fleet<Order>, name: u32) -> Result<(), tercet_shm::Error> {
-        while let Some(number) = self.backlog.front().copied() {
-            let task = fleet.sent(name, number);
-            // Bytes do not change, and the order holds them: they may be read without the GIL.
-            let bytes = task.map_or(&[][..], |task| bytes_of(&task.job.call));
-            let kind = if number == 0 { Kind::Leave } else { Kind::Call };
-            let outgoing = self.outgoing.get_or_insert_with(|| Outgoing::new(Head::new(number, kind), bytes.len()));
-            let is_next = fleet.first_sent(name).is_none_or(|first| first.number == number);
-            if !(is_next || outgoing.is_short() || outgoing.has_begun()) {
-                // Of a message in pieces that a busy worker does not read, nothing could be taken back.
-                break;
+    fn read(
+        &mut self,
+        fleet: &mut Fleet<Order>,
+        name: u32,
+        chores: &mut Chores,
+        wakes: &mut Wakes,
+    ) -> Result<(), Fault> {
+        while let Some(message) = self.incoming.next(&mut self.end.port.incoming)? {
+            let Head { number, kind, spent_us, .. } = message.head;
+            match kind {
+                Kind::Ready => fleet.is_ready(name),
+                Kind::Back => fleet.came_back(name, number),
+                Kind::Unfit => {
+                    // One that cannot be set up says so and leaves; it may have more to tell to others.
+                    self.is_leaving = true;
+                    chores.unfit = Some(String::from_utf8_lossy(&message.bytes).into_owned());
+                }
+                Kind::Value | Kind::Error => {
+                    let order = fleet.returned(name, number, u64::from(spent_us) * 1000);
+                    let packed = Packed::open(message, self.account.as_ref().map(|account| &account.holder))?;
+                    if let Some(order) = order {
+                        finish(order, packed, chores, wakes);
+                    }
+                }
+                Kind::Call | Kind::Leave => return Err(Fault::Garbled),
             }
-            if !outgoing.push(bytes, &mut self.end.port.outgoing)? {
+        }
+        Ok(())
+    }
+
+    /// Puts into the ring what there is room for, and wakes the worker if it sleeps.
+    fn pump(&mut self, fleet: &Fleet<Order>, name: u32) -> Result<(), Error> {
+        while let Some(number) = self.backlog.front().copied() {
+            let call = fleet.sent(name, number).map(|task| &task.job.call);
+            let is_next = fleet.first_sent(name).is_none_or(|first| first.number == number);
+            if !self.send(number, call, is_next)? {
                 break;
             }
             self.outgoing = None;
+            self.letter = None;
             self.backlog.pop_front();
         }
         self.end.port.flush().map(drop)
+    }
+
+    /// Sends what there is room for of a call, or the word to leave. True if all of it has left.
+    fn send(&mut self, number: u64, call: Option<&Freight>, is_next: bool) -> Result<bool, Error> {
+        let ring = &mut self.end.port.outgoing;
+        let outgoing = self.outgoing.get_or_insert_with(|| match call {
+            Some(call) => Outgoing::new(call.head(number, Kind::Call), call.length()),
+            None => Outgoing::new(Head::new(number, Kind::Leave), 0),
+        });
+        if !(is_next || outgoing.is_short() || outgoing.has_begun()) {
+            // Of a message in pieces that a busy worker does not read, nothing could be taken back.
+            return Ok(false);
+        }
+        // The bytes do not change, and the order holds them: they may be read without the GIL.
+        let Some(bytes) = call.map_or(Some(&[][..]), Freight::plain) else {
+            if self.letter.is_none() && ring.reserve(outgoing.wants(ring))?.is_none() {
+                return Ok(false);
+            }
+            let peer = self.account.as_ref().map(|account| account.peer);
+            let letter = match (&mut self.letter, call) {
+                (Some(letter), _) => letter,
+                (none, Some(call)) => none.insert(call.message(peer)?),
+                (none, None) => none.insert(Vec::new()),
+            };
+            return outgoing.push(letter, ring);
+        };
+        outgoing.push(bytes, ring)
+    }
+
+    /// The descriptors that a worker is given: see `servant.rs`.
+    pub(crate) fn fds(&self, bell: &Bell, store: Option<&Store>) -> PyResult<Vec<OwnedFd>> {
+        let mut fds = vec![
+            self.end.segment().as_fd().try_clone_to_owned()?,
+            self.end.worker_bell().as_fd().try_clone_to_owned()?,
+            bell.as_fd().try_clone_to_owned()?,
+        ];
+        if let (Some(store), Some(account)) = (store, &self.account) {
+            let arena = store.arena();
+            fds.push(arena.data_fd().map_err(crate::error::Error::from)?);
+            let ledger = arena.ledger_fd(account.peer).map_err(crate::error::Error::from)?;
+            fds.push(ledger.try_clone_to_owned()?);
+            fds.push(account.data.as_fd().try_clone_to_owned()?);
+            fds.push(account.ledger.as_fd().try_clone_to_owned()?);
+        }
+        Ok(fds)
     }
 
     /// Takes back what the worker has not claimed, up to a task, and returns the last that it has.
@@ -347,13 +429,19 @@ impl Colleague {
     }
 }
 
-/// The bytes of a `bytes` object, which never change.
-pub(crate) fn bytes_of(object: &Py<PyBytes>) -> &[u8] {
-    // SAFETY: the object is alive as long as the reference, and CPython neither moves nor changes the bytes of an exact
-    // `bytes` object; reading them takes no reference count and so needs no GIL.
-    unsafe {
-        let pointer = object.as_ptr();
-        let begin = pyo3::ffi::PyBytes_AS_STRING(pointer).cast::<u8>();
-        std::slice::from_raw_parts(begin, pyo3::ffi::Py_SIZE(pointer) as usize)
+/// Finishes the future of a task without the GIL, if nobody has looked behind it.
+fn finish(order: Order, packed: Packed, chores: &mut Chores, wakes: &mut Wakes) {
+    let has_failed = packed.has_failed;
+    let outcome = Outcome::Packed(Arc::new(packed));
+    let mut locked = order.future.get().promise.lock();
+    if locked.is_some() {
+        // A callback, or the standard library's `wait`.
+        drop(locked);
+        chores.finished.push((order.future, outcome));
+        return;
+    }
+    match locked.finish(outcome, has_failed) {
+        Ok(told) => wakes.extend(told),
+        Err(late) => drop(late),
     }
 }

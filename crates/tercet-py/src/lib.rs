@@ -9,6 +9,7 @@ mod call;
 mod desk;
 mod door;
 mod error;
+mod freight;
 mod future;
 mod gather;
 mod names;
@@ -36,6 +37,8 @@ use crate::door::Door;
 mod _tercet {
     #[pymodule_export]
     use super::{build_info, decide, machine, main};
+    #[pymodule_export]
+    use crate::freight::Parcel;
     #[pymodule_export]
     use crate::future::Future;
     #[pymodule_export]

@@ -2,45 +2,18 @@
 //!
 //! ```text
 //! message   head, then its bytes, in as many frames as it takes
-//! frame     number (8)  kind (4)  time spent in us (4)  length of what is still to come, this frame included (8)  bytes
+//! frame     number (8)  kind (4)  time spent in us (4)  parts (4)  length of what is still to come, this frame included (8)  bytes
 //! ```
 //! A message that is larger than a frame goes in pieces, so that one side copies the next while the other takes the
 //! last, and a ring need not be as large as the largest message. Pieces of two messages never mix.
 
-use std::ffi::c_int;
-use std::sync::Arc;
-
 use pyo3::exceptions::PyValueError;
-use pyo3::ffi;
 use pyo3::prelude::*;
 use tercet_shm::{Consumer, Error, Producer};
 
-const HEAD: usize = 24;
+const HEAD: usize = 28;
 /// The largest piece: small enough that sender and receiver work at the same time.
 const PIECE: usize = 64 << 10;
-
-/// The bytes of a message, for Python to read where they are.
-#[pyclass(module = "tercet._tercet", frozen)]
-pub(crate) struct Parcel(Arc<Vec<u8>>);
-
-impl Parcel {
-    pub(crate) fn new(bytes: Arc<Vec<u8>>) -> Self {
-        Self(bytes)
-    }
-}
-
-#[pymethods]
-impl Parcel {
-    unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        let bytes = &slf.get().0;
-        let begin = bytes.as_ptr().cast_mut().cast();
-        // SAFETY: the interpreter passes a view to be filled in. The bytes are never changed and live as long as the object,
-        // to which the view holds a reference; it is marked as read-only.
-        let filled =
-            unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), begin, bytes.len() as ffi::Py_ssize_t, 1, flags) };
-        if filled == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
-    }
-}
 
 /// What a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +50,13 @@ pub(crate) struct Head {
     pub(crate) kind: Kind,
     /// How long the task took, in microseconds.
     pub(crate) spent_us: u32,
+    /// What stands at the front of the bytes: see `freight.rs`.
+    pub(crate) parts: u32,
 }
 
 impl Head {
     pub(crate) fn new(number: u64, kind: Kind) -> Self {
-        Self { number, kind, spent_us: 0 }
+        Self { number, kind, spent_us: 0, parts: 0 }
     }
 }
 
@@ -122,7 +97,8 @@ impl Outgoing {
             room[..8].copy_from_slice(&self.head.number.to_le_bytes());
             room[8..12].copy_from_slice(&(self.head.kind as u32).to_le_bytes());
             room[12..16].copy_from_slice(&self.head.spent_us.to_le_bytes());
-            room[16..HEAD].copy_from_slice(&(self.left as u64).to_le_bytes());
+            room[16..20].copy_from_slice(&self.head.parts.to_le_bytes());
+            room[20..HEAD].copy_from_slice(&(self.left as u64).to_le_bytes());
             let begin = bytes.len() - self.left;
             room[HEAD..].copy_from_slice(&bytes[begin..begin + piece]);
             ring.keep(HEAD + piece);
@@ -164,12 +140,12 @@ impl Incoming {
         let (head, piece) = frame.split_at_checked(HEAD).ok_or(Fault::Garbled)?;
         let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| head[at + i]));
         let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| head[at + i]));
-        let left = usize::try_from(long(16)).map_err(|_| Fault::Garbled)?;
+        let left = usize::try_from(long(20)).map_err(|_| Fault::Garbled)?;
         let kind = Kind::of(word(8)).ok_or(Fault::Garbled)?;
         if self.0.is_none() {
             let mut bytes = Vec::new();
             bytes.try_reserve_exact(left).map_err(|_| Fault::Garbled)?;
-            self.0 = Some(Message { head: Head { number: long(0), kind, spent_us: word(12) }, bytes });
+            self.0 = Some(Message { head: Head { number: long(0), kind, spent_us: word(12), parts: word(16) }, bytes });
         }
         let Some(message) = self.0.as_mut() else { return Ok(None) };
         message.bytes.extend_from_slice(piece);

@@ -20,13 +20,14 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 use tercet_sched::Wakes;
 use tercet_shm::{Bell, Woken};
 
-use crate::desk::{Chores, Colleague, Desk, Order};
+use crate::desk::{Chores, Colleague, Desk, Order, Stage};
 use crate::door::Door;
 use crate::error::Error;
+use crate::freight::Freight;
 use crate::future::{Future, Outcome};
 use crate::names;
 use crate::office::{Hands, Office};
@@ -61,7 +62,7 @@ impl Leader {
             // A fork of the program: the pool is not its own, and the lock may have been copied locked.
             return Ok(());
         }
-        self.0.desk().is_closed = true;
+        self.0.desk().enter(Stage::Closed);
         Ok(self.0.bell.ring().map_err(Error::from)?)
     }
 }
@@ -99,7 +100,7 @@ impl Drop for ProcessPool {
     fn drop(&mut self) {
         if let Some(office) = self.0.get().filter(|office| office.generation == pool::generation()) {
             // What was submitted is done; then the workers leave.
-            office.desk().is_closed = true;
+            office.desk().enter(Stage::Closed);
             let _ = office.bell.ring();
         }
     }
@@ -122,22 +123,21 @@ impl ProcessPool {
     }
 
     /// Set up the pool.
-    #[pyo3(signature = (limit, *, pack, hire, mourn, died, broken, lead, tasks_per_worker, starts_at_once, breaks_on_crash, retries))]
+    #[pyo3(signature = (limit, *, hire, mourn, lead, tasks_per_worker, starts_at_once, breaks_on_crash, retries))]
     #[expect(clippy::too_many_arguments, reason = "each is a hand that the pool has in Python")]
     fn _open(
         &self,
+        py: Python<'_>,
         limit: usize,
-        pack: Py<PyAny>,
         hire: Py<PyAny>,
         mourn: Py<PyAny>,
-        died: Py<PyAny>,
-        broken: Py<PyAny>,
         lead: Py<PyAny>,
         tasks_per_worker: Option<u64>,
         starts_at_once: bool,
         breaks_on_crash: bool,
         retries: u32,
     ) -> PyResult<()> {
+        names::watch_forks(py)?;
         let office = Office {
             desk: Mutex::new(Desk::new(limit, tasks_per_worker)),
             bell: Bell::new().map_err(Error::from)?,
@@ -146,7 +146,7 @@ impl ProcessPool {
             starts_at_once,
             breaks_on_crash,
             retries,
-            hands: Hands { pack, hire, mourn, died, broken, lead },
+            hands: Hands { hire, mourn, lead },
         };
         let _ = self.0.set(Arc::new(office));
         Ok(())
@@ -163,13 +163,15 @@ impl ProcessPool {
         let py = r#fn.py();
         let office = self.office()?;
         office.check(py)?;
-        if office.broken.get().is_some() || office.desk().is_closed {
+        if office.broken.get().is_some() || office.desk().is_closed() {
             return Err(office.refusal(py));
         }
         let future = names::future_type(py)?.call0()?.cast_into::<Future>()?;
         office.begin(py, r#fn)?;
-        let packed = match office.hands.pack.bind(py).call1((r#fn, args, kwargs)) {
-            Ok(packed) => packed.cast_into::<PyBytes>()?.unbind(),
+        let store = office.desk().store.clone();
+        let packed = names::pack(py)?.call1((r#fn, args, kwargs));
+        let call = match packed.and_then(|packed| Freight::load(&packed, store.as_ref())) {
+            Ok(call) => call,
             Err(error) => {
                 // As in the standard library, the future has the error.
                 Future::start(&future)?;
@@ -178,11 +180,11 @@ impl ProcessPool {
             }
         };
         future.get().belongs_to(pool::OF_PROCESSES | u64::from(office.generation));
-        let order = Order { future: future.clone().unbind(), call: packed, deaths: 0 };
+        let order = Order { future: future.clone().unbind(), call, deaths: 0 };
         let mut chores = Chores::default();
         let mut wakes = Wakes::new();
         let mut desk = office.desk();
-        if desk.is_closed {
+        if desk.is_closed() {
             // While the call was packed, which may run Python and let other threads in, nobody was left to send it.
             drop(desk);
             return Err(office.refusal(py));
@@ -204,7 +206,7 @@ impl ProcessPool {
         let Some(office) = self.0.get() else { return Ok(()) };
         office.check(py)?;
         let mut desk = office.desk();
-        desk.is_closed = true;
+        desk.enter(Stage::Closed);
         let dropped = if cancels { desk.fleet.drain() } else { Vec::new() };
         drop(desk);
         office.cancel(py, dropped)
@@ -215,8 +217,7 @@ impl ProcessPool {
         let Some(office) = self.0.get() else { return Ok(()) };
         office.check(py)?;
         let mut desk = office.desk();
-        desk.is_closed = true;
-        desk.is_ended = true;
+        desk.enter(Stage::Ended);
         let dropped = desk.fleet.drain();
         if let Some(signal) = rustix::process::Signal::from_named_raw(number) {
             desk.colleagues.values().for_each(|colleague| colleague.send_signal(signal));
