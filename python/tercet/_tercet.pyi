@@ -138,9 +138,6 @@ class ProcessPool:
     """The native half of `tercet.ProcessPoolExecutor`."""
 
     def __new__(cls, *_args: object, **_kwargs: object) -> ProcessPool: ...
-    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _AnyFuture[_T]:
-        """Schedule `fn(*args, **kwargs)` in a worker process and return a future for its outcome."""
-
     # For `tercet.process_pool` alone.
     def _open(
         self,
@@ -152,15 +149,21 @@ class ProcessPool:
         tasks_per_worker: int | None,
         starts_at_once: bool,
         breaks_on_crash: bool,
-        retries: int,
+        max_rss: int | None,
     ) -> None:
         """Set up the pool."""
     def _close(self, cancels: bool) -> None:
         """Take no more tasks, and cancel those that were not sent if `cancels`."""
     def _end(self, number: int) -> None:
         """Send all workers a signal that ends them; take no more tasks and cancel those that were not sent."""
-    def _workers(self) -> list[tuple[int, int]]:
-        """Return the workers: their process numbers, and the number of tasks that each has done."""
+    def _submit(
+        self, timeout: float | None, retries: int, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> _AnyFuture[_T]:
+        """Schedule `fn(*args, **kwargs)` with limits of its own."""
+    def _kill(self, future: Future) -> bool:
+        """Cancel a task, ending the process that runs it; return whether it is cancelled."""
+    def _workers(self) -> list[tuple[int, str, Callable[..., Any] | None, float | None, int, int]]:
+        """Return the workers: process number, state, what it calls, since when, private bytes, tasks done."""
     @property
     def _broken(self) -> str | bool: ...
 

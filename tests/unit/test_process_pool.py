@@ -602,7 +602,7 @@ def test_every_start_method(method: str | None) -> None:
         with pytest.raises(WorkerCrashed):
             crash.result()
         assert is_usable(executor)
-        pids = [worker[0] for worker in executor._workers()]
+        pids = [worker.pid for worker in executor.workers()]
     assert wait_for_ends(pids) == []
 
 
@@ -623,9 +623,9 @@ def test_workers_outlive_the_thread_that_began_them(method: str | None) -> None:
 
 def test_workers_are_found_by_number(pool: ProcessPoolExecutor) -> None:
     pids = set(pool.map(T.who, range(50)))
-    assert pids <= {pid for pid, _ in pool._workers()}
+    assert pids <= {worker.pid for worker in pool.workers()}
     assert pids <= set(pool._processes)
-    assert sum(done for _, done in pool._workers()) <= 50
+    assert sum(worker.tasks for worker in pool.workers()) <= 50
 
 
 def test_modules_can_be_loaded_in_advance() -> None:

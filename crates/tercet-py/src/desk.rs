@@ -3,64 +3,33 @@
 //! The desk reads the rings and fills them, and follows what the fleet says; nothing here waits, runs Python or needs the
 //! GIL. What does need Python is written down as a chore, for whoever holds the GIL next.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use tercet_sched::{Fleet, Move, State, Wakes};
-use tercet_shm::{Bell, Bells, Error, Holder, LinkSizes, ParentEnd, Peer, Segment, Want, now_ns};
+use tercet_shm::{Bell, now_ns};
 
-use crate::freight::{self, Freight, Packed, Store};
+use crate::colleague::Colleague;
+use crate::freight::{self, Freight, Store};
 use crate::future::{Future, Outcome};
-use crate::parcel::{Fault, Head, Incoming, Kind, Outgoing};
+use crate::limits::Doom;
 
 /// How long a task may keep others waiting that stand behind it.
 const PATIENCE: Duration = Duration::from_millis(1);
-/// The sizes of the rings. Longer messages go in pieces.
-const SIZES: LinkSizes = LinkSizes { task_bytes: 1 << 20, result_bytes: 1 << 20 };
 
 /// One call, packed.
 pub(crate) struct Order {
     pub(crate) future: Py<Future>,
     pub(crate) call: Freight,
-    pub(crate) deaths: u32,
-}
-
-/// The pool's side of one worker.
-pub(crate) struct Colleague {
-    pub(crate) end: ParentEnd,
-    pub(crate) incoming: Incoming,
-    /// What is to be sent: numbers of tasks, or 0 for the word to leave.
-    pub(crate) backlog: VecDeque<u64>,
-    /// The message at the front of the backlog, if a part of it has left.
-    pub(crate) outgoing: Option<Outgoing>,
-    /// Its bytes, if they were made for this worker: what they lend counts as lent.
-    letter: Option<Vec<u8>>,
-    account: Option<Account>,
-    /// Its number, and a descriptor that can be read when it has ended; nothing until it is started.
-    pub(crate) process: Option<(i32, Arc<OwnedFd>)>,
-    pub(crate) is_leaving: bool,
-}
-
-/// What pool and worker lend each other.
-struct Account {
-    /// The worker, as the pool's store knows it.
-    peer: Peer,
-    /// Where the worker's large results are read.
-    holder: Holder,
-    /// What the worker is to be given: the memory for its own slabs, and the pool's ledger of those.
-    data: Segment,
-    ledger: Segment,
-}
-
-impl Account {
-    fn open(store: &Store) -> Result<Self, Error> {
-        let (data, ledger) = (Segment::new(freight::size())?, Holder::ledger()?);
-        let holder = Holder::new(&data, &ledger)?;
-        Ok(Self { peer: store.arena().enrol()?, holder, data, ledger })
-    }
+    /// What is called, for who asks what a worker is at.
+    pub(crate) function: Py<PyAny>,
+    /// How long it may take.
+    pub(crate) timeout: Option<Duration>,
+    /// How often it may be tried again if its worker dies.
+    pub(crate) retries: u32,
 }
 
 pub(crate) struct Desk {
@@ -71,8 +40,9 @@ pub(crate) struct Desk {
     pub(crate) hires: Vec<u32>,
     pub(crate) stage: Stage,
     pub(crate) has_leader: bool,
-    /// Whether the leader sleeps until something happens, however long that takes.
-    pub(crate) sleeps_long: bool,
+    sleep: Sleep,
+    /// Whether any task may end before its time.
+    pub(crate) has_limits: bool,
     /// How many workers in a row have died before they were ready.
     pub(crate) stillborn: usize,
 }
@@ -85,6 +55,13 @@ pub(crate) enum Stage {
     Closed,
     /// Its processes were told to end at once: what they hold ends with them.
     Ended,
+}
+
+/// Whether the leader sleeps, and until when if nothing wakes it.
+#[derive(Clone, Copy, Debug)]
+enum Sleep {
+    Awake,
+    Until(Option<Instant>),
 }
 
 /// What the leader found that needs Python.
@@ -107,6 +84,7 @@ pub(crate) struct Dead {
     pub(crate) lost: Vec<Order>,
     pub(crate) is_expected: bool,
     pub(crate) is_ended: bool,
+    pub(crate) doom: Option<Doom>,
     /// Whether so many have died before they were ready that the next ones would as well.
     pub(crate) is_hopeless: bool,
 }
@@ -132,7 +110,8 @@ impl Desk {
             hires: Vec::new(),
             stage: Stage::Open,
             has_leader: false,
-            sleeps_long: false,
+            sleep: Sleep::Awake,
+            has_limits: false,
             stillborn: 0,
         }
     }
@@ -169,19 +148,27 @@ impl Desk {
             let spent_ns = now.saturating_sub(held.began_ns);
             if Duration::from_nanos(spent_ns) >= PATIENCE {
                 let claimed = colleague.take_back(last.number);
-                self.fleet.recall(name, claimed, spent_ns);
+                self.fleet.keep_pace(spent_ns);
+                self.fleet.recall(name, claimed);
             }
         }
     }
 
     /// When the leader is to look again, if nothing has woken it by then.
-    pub(crate) fn look_again(&self) -> Option<Instant> {
-        self.is_laden().then(|| Instant::now() + PATIENCE)
+    fn alarm(&self) -> Option<Instant> {
+        let laden = self.is_laden().then(|| Instant::now() + PATIENCE);
+        let limits = if self.has_limits { self.next_limit() } else { None };
+        laden.into_iter().chain(limits).min()
     }
 
-    /// Whether the leader should be woken, to do what needs Python or to see that nobody waits for long.
+    /// Whether the leader should be woken, to do what needs Python or to wake earlier than it means to.
     pub(crate) fn wants_leader(&self) -> bool {
-        !self.hires.is_empty() || (self.sleeps_long && self.is_laden())
+        let sleeps_too_long = match self.sleep {
+            Sleep::Awake => false,
+            Sleep::Until(None) => self.alarm().is_some(),
+            Sleep::Until(Some(until)) => self.alarm().is_some_and(|alarm| alarm < until),
+        };
+        !self.hires.is_empty() || sleeps_too_long
     }
 
     fn is_laden(&self) -> bool {
@@ -200,6 +187,7 @@ impl Desk {
                     let started = match locked.state() {
                         State::Cancelled if locked.is_some() => None,
                         State::Running => Some(true),
+                        state if state.is_settled() => Some(false),
                         _ => locked.start().ok().map(|(runs, told)| {
                             wakes.extend(told);
                             runs
@@ -207,7 +195,7 @@ impl Desk {
                     };
                     drop(locked);
                     match (started, self.colleagues.get_mut(&name)) {
-                        (Some(true), Some(colleague)) => colleague.backlog.push_back(number),
+                        (Some(true), Some(colleague)) => colleague.order(number),
                         (started, _) => {
                             if let Some(order) = self.fleet.take(name, number) {
                                 if started.is_none() {
@@ -237,24 +225,8 @@ impl Desk {
 
     /// Makes a place for a new worker, whose process is still to be started: tasks may be put there already.
     pub(crate) fn admit(&mut self, bell: &Bell, name: u32, chores: &mut Chores) {
-        let link = Bell::new().and_then(|theirs| {
-            let bells = Bells { mine: bell.clone(), theirs };
-            ParentEnd::create(SIZES, bells)
-        });
-        // Without an account, large buffers go through the ring.
-        let account = self.store.as_deref().and_then(|store| Account::open(store).ok());
-        match link {
-            Ok(end) => {
-                let colleague = Colleague {
-                    end,
-                    incoming: Incoming::default(),
-                    backlog: VecDeque::new(),
-                    outgoing: None,
-                    letter: None,
-                    account,
-                    process: None,
-                    is_leaving: false,
-                };
+        match Colleague::new(bell, self.store.as_deref()) {
+            Ok(colleague) => {
                 self.colleagues.insert(name, colleague);
                 self.hires.push(name);
             }
@@ -268,29 +240,25 @@ impl Desk {
         self.colleagues.iter().filter_map(|(name, colleague)| Some((*name, life(colleague)?))).collect()
     }
 
-    pub(crate) fn dismiss(&mut self, name: u32) {
+    fn dismiss(&mut self, name: u32) {
         if let Some(colleague) = self.colleagues.get_mut(&name) {
-            if !std::mem::replace(&mut colleague.is_leaving, true) {
-                colleague.backlog.push_back(0);
-            }
+            colleague.dismiss();
         }
     }
 
-    /// Announces that the leader is about to sleep. False if there is something to do.
-    pub(crate) fn announce(&mut self) -> bool {
-        self.sleeps_long = !self.is_laden();
-        let sleeps = self.colleagues.values_mut().all(|colleague| {
-            let room = colleague.outgoing.as_ref().map(|outgoing| outgoing.wants(&colleague.end.port.outgoing));
-            colleague.end.port.announce(room.map_or(Want::Frame, Want::Either)).unwrap_or(true)
-        });
-        if !sleeps {
-            self.withdraw();
+    /// Announces that the leader is about to sleep, and says until when. Nothing if there is something to do.
+    pub(crate) fn announce(&mut self) -> Option<Option<Instant>> {
+        if self.colleagues.values_mut().all(Colleague::announce) {
+            let until = self.alarm();
+            self.sleep = Sleep::Until(until);
+            return Some(until);
         }
-        sleeps
+        self.withdraw();
+        None
     }
 
     pub(crate) fn withdraw(&mut self) {
-        self.sleeps_long = false;
+        self.sleep = Sleep::Awake;
         for colleague in self.colleagues.values_mut() {
             colleague.end.port.withdraw();
         }
@@ -303,145 +271,16 @@ impl Desk {
         while let Some(order) = self.is_ended().then(|| self.fleet.take_any(name)).flatten() {
             lost.push(order);
         }
-        if let (Some(store), Some(account)) = (&self.store, &colleague.account) {
-            let _ = store.arena().dismiss(account.peer);
-        }
+        colleague.close(self.store.as_deref());
         let held = colleague.end.watch.held().map(|held| held.task.get());
         let remains = self.fleet.died(name, held);
         // One may have been killed by chance; a whole crew was not.
-        self.stillborn = if remains.was_ready || colleague.is_leaving { 0 } else { self.stillborn + 1 };
+        let is_natural = remains.was_ready || colleague.is_leaving || colleague.doom.is_some();
+        self.stillborn = if is_natural { 0 } else { self.stillborn + 1 };
         let is_hopeless = self.stillborn > self.fleet.limit();
-        let pid = colleague.process.as_ref().map_or(0, |process| process.0);
+        let pid = colleague.pid();
         let is_expected = colleague.is_leaving && lost.is_empty();
-        Some(Dead { pid, guilty: remains.guilty, lost, is_expected, is_ended: self.is_ended(), is_hopeless })
-    }
-}
-
-impl Colleague {
-    fn read(
-        &mut self,
-        fleet: &mut Fleet<Order>,
-        name: u32,
-        chores: &mut Chores,
-        wakes: &mut Wakes,
-    ) -> Result<(), Fault> {
-        while let Some(message) = self.incoming.next(&mut self.end.port.incoming)? {
-            let Head { number, kind, spent_us, .. } = message.head;
-            match kind {
-                Kind::Ready => fleet.is_ready(name),
-                Kind::Back => fleet.came_back(name, number),
-                Kind::Unfit => {
-                    // One that cannot be set up says so and leaves; it may have more to tell to others.
-                    self.is_leaving = true;
-                    chores.unfit = Some(String::from_utf8_lossy(&message.bytes).into_owned());
-                }
-                Kind::Value | Kind::Error => {
-                    let order = fleet.returned(name, number, u64::from(spent_us) * 1000);
-                    let packed = Packed::open(message, self.account.as_ref().map(|account| &account.holder))?;
-                    if let Some(order) = order {
-                        finish(order, packed, chores, wakes);
-                    }
-                }
-                Kind::Call | Kind::Leave => return Err(Fault::Garbled),
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts into the ring what there is room for, and wakes the worker if it sleeps.
-    fn pump(&mut self, fleet: &Fleet<Order>, name: u32) -> Result<(), Error> {
-        while let Some(number) = self.backlog.front().copied() {
-            let call = fleet.sent(name, number).map(|task| &task.job.call);
-            let is_next = fleet.first_sent(name).is_none_or(|first| first.number == number);
-            if !self.send(number, call, is_next)? {
-                break;
-            }
-            self.outgoing = None;
-            self.letter = None;
-            self.backlog.pop_front();
-        }
-        self.end.port.flush().map(drop)
-    }
-
-    /// Sends what there is room for of a call, or the word to leave. True if all of it has left.
-    fn send(&mut self, number: u64, call: Option<&Freight>, is_next: bool) -> Result<bool, Error> {
-        let ring = &mut self.end.port.outgoing;
-        let outgoing = self.outgoing.get_or_insert_with(|| match call {
-            Some(call) => Outgoing::new(call.head(number, Kind::Call), call.length()),
-            None => Outgoing::new(Head::new(number, Kind::Leave), 0),
-        });
-        if !(is_next || outgoing.is_short() || outgoing.has_begun()) {
-            // Of a message in pieces that a busy worker does not read, nothing could be taken back.
-            return Ok(false);
-        }
-        // The bytes do not change, and the order holds them: they may be read without the GIL.
-        let Some(bytes) = call.map_or(Some(&[][..]), Freight::plain) else {
-            if self.letter.is_none() && ring.reserve(outgoing.wants(ring))?.is_none() {
-                return Ok(false);
-            }
-            let peer = self.account.as_ref().map(|account| account.peer);
-            let letter = match (&mut self.letter, call) {
-                (Some(letter), _) => letter,
-                (none, Some(call)) => none.insert(call.message(peer)?),
-                (none, None) => none.insert(Vec::new()),
-            };
-            return outgoing.push(letter, ring);
-        };
-        outgoing.push(bytes, ring)
-    }
-
-    /// The descriptors that a worker is given: see `servant.rs`.
-    pub(crate) fn fds(&self, bell: &Bell, store: Option<&Store>) -> PyResult<Vec<OwnedFd>> {
-        let mut fds = vec![
-            self.end.segment().as_fd().try_clone_to_owned()?,
-            self.end.worker_bell().as_fd().try_clone_to_owned()?,
-            bell.as_fd().try_clone_to_owned()?,
-        ];
-        if let (Some(store), Some(account)) = (store, &self.account) {
-            let arena = store.arena();
-            fds.push(arena.data_fd().map_err(crate::error::Error::from)?);
-            let ledger = arena.ledger_fd(account.peer).map_err(crate::error::Error::from)?;
-            fds.push(ledger.try_clone_to_owned()?);
-            fds.push(account.data.as_fd().try_clone_to_owned()?);
-            fds.push(account.ledger.as_fd().try_clone_to_owned()?);
-        }
-        Ok(fds)
-    }
-
-    /// Takes back what the worker has not claimed, up to a task, and returns the last that it has.
-    fn take_back(&mut self, last: u64) -> u64 {
-        let claimed = self.end.watch.revoke(last);
-        if self.outgoing.as_ref().is_none_or(|outgoing| !outgoing.has_begun()) {
-            self.outgoing = None;
-            self.backlog.retain(|number| *number <= claimed);
-        }
-        claimed
-    }
-
-    pub(crate) fn kill(&self) {
-        self.send_signal(rustix::process::Signal::KILL);
-    }
-
-    pub(crate) fn send_signal(&self, signal: rustix::process::Signal) {
-        if let Some((_, life)) = &self.process {
-            let _ = rustix::process::pidfd_send_signal(life, signal);
-        }
-    }
-}
-
-/// Finishes the future of a task without the GIL, if nobody has looked behind it.
-fn finish(order: Order, packed: Packed, chores: &mut Chores, wakes: &mut Wakes) {
-    let has_failed = packed.has_failed;
-    let outcome = Outcome::Packed(Arc::new(packed));
-    let mut locked = order.future.get().promise.lock();
-    if locked.is_some() {
-        // A callback, or the standard library's `wait`.
-        drop(locked);
-        chores.finished.push((order.future, outcome));
-        return;
-    }
-    match locked.finish(outcome, has_failed) {
-        Ok(told) => wakes.extend(told),
-        Err(late) => drop(late),
+        let (guilty, doom) = (remains.guilty, colleague.doom);
+        Some(Dead { pid, guilty, lost, is_expected, is_ended: self.is_ended(), doom, is_hopeless })
     }
 }

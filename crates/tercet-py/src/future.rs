@@ -211,6 +211,21 @@ impl Future {
         Self::start(slf).map(drop)
     }
 
+    /// Cancels a future whose task is running and is being ended. False if it is done.
+    pub(crate) fn abort(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let aborted = change(slf, |locked| {
+            if locked.state().is_done() {
+                return (News::None, None);
+            }
+            let wakes = locked.force(State::CancelledAndNotified);
+            (News::Cancelled, Some((wakes, take_callbacks(locked))))
+        })?;
+        let Some((wakes, callbacks)) = aborted else { return Ok(false) };
+        drop(wakes);
+        call_back(slf, callbacks)?;
+        Ok(true)
+    }
+
     /// The lock, with an outcome that is unpacked: a leader may set a packed one at any moment, since it needs no GIL.
     fn unpacked(&self, py: Python<'_>) -> PyResult<LockedFuture<'_>> {
         loop {

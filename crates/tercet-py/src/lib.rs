@@ -6,12 +6,14 @@
 #![expect(clippy::doc_markdown, clippy::doc_link_with_quotes, reason = "these are Python's docstrings")]
 
 mod call;
+mod colleague;
 mod desk;
 mod door;
 mod error;
 mod freight;
 mod future;
 mod gather;
+mod limits;
 mod names;
 mod office;
 mod parcel;

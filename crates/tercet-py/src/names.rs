@@ -30,6 +30,8 @@ names! {
     copy_context = "contextvars", "copy_context";
     /// How a result of another process is unpacked.
     unpack = "tercet.parcel", "unpack";
+    /// The error of a task that takes too long.
+    timeout_error = "builtins", "TimeoutError";
     /// How a call is packed.
     pack = "tercet.parcel", "pack";
     /// The error of a task whose worker died.

@@ -13,10 +13,12 @@ use pyo3::prelude::*;
 use tercet_sched::Wakes;
 use tercet_shm::{Bell, Woken};
 
-use crate::desk::{Chores, Colleague, Dead, Desk, Order, Stage};
+use crate::colleague::Colleague;
+use crate::desk::{Chores, Dead, Desk, Order, Stage};
 use crate::error::Error;
 use crate::freight;
 use crate::future::{Future, Outcome};
+use crate::limits::Cause;
 use crate::names;
 use crate::pool;
 use crate::process_pool::Leader;
@@ -30,7 +32,8 @@ pub(crate) struct Office {
     pub(crate) generation: u32,
     pub(crate) starts_at_once: bool,
     pub(crate) breaks_on_crash: bool,
-    pub(crate) retries: u32,
+    /// How large a worker may be that goes on.
+    pub(crate) max_rss: Option<u64>,
     pub(crate) hands: Hands,
 }
 
@@ -58,6 +61,10 @@ impl Office {
             let mut desk = self.desk();
             desk.read_all(&mut chores, &mut wakes);
             desk.recall();
+            desk.enforce();
+            if let Some(most_bytes) = self.max_rss {
+                desk.weigh(most_bytes);
+            }
             desk.dispatch(&self.bell, &mut chores, &mut wakes);
             chores.hires = std::mem::take(&mut desk.hires);
             chores.is_over = desk.is_closed() && desk.fleet.is_idle() && chores.hires.is_empty();
@@ -65,15 +72,13 @@ impl Office {
                 drop(desk);
                 return chores;
             }
-            let sleeps = desk.announce();
-            let until = desk.look_again().or_else(|| (!is_rested).then(|| Instant::now() + freight::REST));
-            let lives = if sleeps { desk.lives() } else { Vec::new() };
+            let sleep = desk.announce();
+            let lives = if sleep.is_some() { desk.lives() } else { Vec::new() };
             drop(desk);
             // Waiters are woken after the lock is gone, and before the leader sleeps.
             wakes.clear();
-            if !sleeps {
-                continue;
-            }
+            let Some(alarm) = sleep else { continue };
+            let until = alarm.or_else(|| (!is_rested).then(|| Instant::now() + freight::REST));
             let fds: Vec<BorrowedFd<'_>> = lives.iter().map(|(_, fd)| fd.as_fd()).collect();
             let woken = self.bell.wait(&fds, until);
             let mut desk = self.desk();
@@ -178,6 +183,14 @@ impl Office {
         if dead.is_expected {
             return;
         }
+        if let Some(doom) = dead.doom {
+            // One that nobody wants is cancelled already.
+            if let Cause::Time(timeout) = doom.cause {
+                let words = format!("the task took longer than {timeout:?}, and was ended with its worker process");
+                fail(py, dead.guilty, names::timeout_error, &words);
+            }
+            return;
+        }
         let breaks = self.breaks_on_crash || dead.is_hopeless;
         let class = if breaks { names::broken_process_pool } else { names::worker_crashed };
         if dead.is_ended {
@@ -190,8 +203,8 @@ impl Office {
             return;
         }
         let Some(mut order) = dead.guilty else { return };
-        order.deaths += 1;
-        if order.deaths <= self.retries {
+        if order.retries > 0 {
+            order.retries -= 1;
             self.desk().fleet.submit_first(order);
             return;
         }

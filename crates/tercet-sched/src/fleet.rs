@@ -53,6 +53,8 @@ struct Member<J> {
     is_ready: bool,
     /// Whether the task that it is at takes longer than others do.
     is_held_up: bool,
+    /// Whether it leaves when it has done what it holds.
+    is_retired: bool,
 }
 
 /// What the owner is to do next.
@@ -165,6 +167,13 @@ impl<J> Fleet<J> {
         Some(job)
     }
 
+    /// Learns how long a task takes, or has taken so far.
+    pub fn keep_pace(&mut self, spent_ns: u64) {
+        let is_first = self.pace_ns == u64::MAX;
+        let eased = if is_first { 0 } else { self.pace_ns - self.pace_ns / 8 };
+        self.pace_ns = spent_ns.max(eased);
+    }
+
     /// Takes a task that a member does not begin after all.
     pub fn take(&mut self, member: u32, number: u64) -> Option<J> {
         let member = self.members.get_mut(&member)?;
@@ -178,10 +187,8 @@ impl<J> Fleet<J> {
         self.members.iter().filter(|(_, member)| member.held.len() > 1).map(|(name, _)| *name)
     }
 
-    /// Takes back what a member has not claimed, the last task that it has being `claimed`, since the one that it is at takes longer
-    /// than others: `for_ns` already.
-    pub fn recall(&mut self, member: u32, claimed: u64, for_ns: u64) {
-        self.keep_pace(for_ns);
+    /// Takes back what a member has not claimed, the last task that it has being `claimed`.
+    pub fn recall(&mut self, member: u32, claimed: u64) {
         let Some(member) = self.members.get_mut(&member) else { return };
         member.is_held_up = true;
         let begun = member.held.partition_point(|task| task.number <= claimed);
@@ -189,6 +196,28 @@ impl<J> Fleet<J> {
             member.given -= 1;
             self.queue.push_front(task.job);
         }
+    }
+
+    /// Has a member leave when it has done what it holds.
+    pub fn retire(&mut self, member: u32) {
+        if let Some(member) = self.members.get_mut(&member) {
+            member.is_retired = true;
+        }
+    }
+
+    /// Takes the first task of a kind that has not been sent.
+    pub fn take_waiting(&mut self, is_it: impl Fn(&J) -> bool) -> Option<J> {
+        let place = self.queue.iter().position(is_it)?;
+        self.queue.remove(place)
+    }
+
+    /// The first task of a kind that was sent: by which member it is held, and its number.
+    pub fn find_sent(&self, is_it: impl Fn(&J) -> bool) -> Option<(u32, u64)> {
+        let mut members = self.members.iter();
+        members.find_map(|(name, member)| {
+            let task = member.held.iter().find(|task| is_it(&task.job))?;
+            Some((*name, task.number))
+        })
     }
 
     /// Says that a member found a task to be recalled after it had claimed it.
@@ -241,16 +270,10 @@ impl<J> Fleet<J> {
         ((AHEAD_NS / self.pace_ns.max(1)) as usize).clamp(1, MOST)
     }
 
-    fn keep_pace(&mut self, spent_ns: u64) {
-        let is_first = self.pace_ns == u64::MAX;
-        let eased = if is_first { 0 } else { self.pace_ns - self.pace_ns / 8 };
-        self.pace_ns = spent_ns.max(eased);
-    }
-
     fn spent(&self) -> Option<u32> {
-        let most = self.tasks_per_member?;
+        let most = self.tasks_per_member;
         let mut members = self.members.iter();
-        members.find(|(_, member)| member.given >= most && member.held.is_empty()).map(|(name, _)| *name)
+        members.find(|(_, member)| member.is_spent(most) && member.held.is_empty()).map(|(name, _)| *name)
     }
 
     fn wants_member(&self) -> bool {
@@ -261,7 +284,7 @@ impl<J> Fleet<J> {
     fn hire(&mut self) -> u32 {
         let name = self.next_member;
         self.next_member += 1;
-        let member = Member { held: VecDeque::new(), given: 0, is_ready: false, is_held_up: false };
+        let member = Member { held: VecDeque::new(), given: 0, is_ready: false, is_held_up: false, is_retired: false };
         self.members.insert(name, member);
         name
     }
@@ -279,7 +302,11 @@ impl<J> Member<J> {
     fn is_open(&self, depth: usize, most: Option<u64>) -> bool {
         // One that is starting may hold its first task already, and no more: others may be ready before it.
         let depth = if self.is_ready && !self.is_held_up { depth } else { 1 };
-        self.held.len() < depth && most.is_none_or(|most| self.given < most)
+        self.held.len() < depth && !self.is_spent(most)
+    }
+
+    fn is_spent(&self, most: Option<u64>) -> bool {
+        self.is_retired || most.is_some_and(|most| self.given >= most)
     }
 
     fn place(&self, number: u64) -> Option<usize> {
@@ -371,7 +398,8 @@ mod tests {
             fleet.returned(2, number, TINY);
         }
         let at = fleet.first_sent(1).unwrap().number;
-        fleet.recall(1, at, AHEAD_NS * 2);
+        fleet.keep_pace(AHEAD_NS * 2);
+        fleet.recall(1, at);
         assert_eq!(moves(&mut fleet), [Move::Send(2)], "tasks seem to be long now");
         fleet.returned(2, fleet.first_sent(2).unwrap().number, TINY);
         assert_eq!(moves(&mut fleet), [Move::Send(2)]);
@@ -384,7 +412,7 @@ mod tests {
         (10..13).for_each(|number| fleet.submit(number));
         moves(&mut fleet);
         let numbers: Vec<u64> = fleet.members[&1].held.iter().map(|task| task.number).collect();
-        fleet.recall(1, numbers[1], AHEAD_NS);
+        fleet.recall(1, numbers[1]);
         assert_eq!((jobs(&fleet, 1), fleet.waiting()), (vec![10, 11], 1));
         fleet.came_back(1, numbers[1]);
         fleet.came_back(1, numbers[2]);
@@ -425,9 +453,23 @@ mod tests {
         assert_eq!(moves(&mut fleet), [Move::Release(1), Move::Hire(2), Move::Send(2)]);
     }
 
+    #[test]
+    fn one_that_is_retired_does_what_it_holds_and_leaves() {
+        let mut fleet = started(1, TINY);
+        fleet.submit(1);
+        moves(&mut fleet);
+        fleet.retire(1);
+        fleet.submit(2);
+        assert_eq!(moves(&mut fleet), []);
+        let (member, number) = fleet.find_sent(|job| *job == 1).unwrap();
+        fleet.returned(member, number, TINY);
+        assert_eq!(moves(&mut fleet), [Move::Release(1), Move::Hire(2), Move::Send(2)]);
+        assert!(fleet.take_waiting(|job| *job == 2).is_none(), "it is sent");
+    }
+
     proptest! {
         #[test]
-        fn every_task_comes_back_once(acts in prop::collection::vec((0..7_u8, 0..64_u64), 1..200)) {
+        fn every_task_comes_back_once(acts in prop::collection::vec((0..8_u8, 0..64_u64), 1..200)) {
             let mut fleet = Fleet::new(3, Some(5));
             let (mut submitted, mut back) = (0_u32, Vec::new());
             let mut live: Vec<u32> = Vec::new();
@@ -441,7 +483,8 @@ mod tests {
                         live.retain(|other| *other != member);
                         back.extend(fleet.died(member, Some(pick)).guilty);
                     }
-                    (5, Some(member)) => fleet.recall(member, pick, TINY),
+                    (5, Some(member)) => fleet.recall(member, pick),
+                    (7, Some(member)) => fleet.retire(member),
                     (6, Some(member)) => fleet.came_back(member, pick),
                     _ => {}
                 }
