@@ -47,7 +47,8 @@ def main(control: int) -> None:
             data = loads(_large(line, int.from_bytes(rest, "little")))
             _answer(line, _settle(data))
         elif kind == b"F":
-            _answer(line, _fork(line, fds, children, native, loads(rest)))
+            order = loads(_large(line, int.from_bytes(rest, "little")))
+            _answer(line, _fork(line, fds, children, native, (data["initializer"], *order)))
         elif kind == b"W":
             _answer(line, _status(int.from_bytes(rest, "little"), children))
         else:
@@ -133,14 +134,16 @@ def _fork(line: _socket.socket, fds: list[int], children: set[int], native: Modu
         if os.getppid() != zygote:
             os._exit(1)
         code = work(native, fds, order)
+        _finish()
     finally:
         _flush()
         os._exit(code)
 
 
-def work(native: ModuleType, fds: list[int], order: tuple[bytes, str, int]) -> int:
+def work(native: ModuleType, fds: list[int], order: tuple[bytes, str, int, list[str]]) -> int:
     """Be a worker until the pool lets go."""
-    initializer, name, parent = order
+    initializer, name, parent, path = order
+    sys.path[:] = path
     _name(name, parent)
     run = _beside("parcel").run
     native.serve(*fds, lambda: begin(*loads(initializer)), run)
@@ -189,6 +192,14 @@ def _reseed() -> None:
         sys.modules["random"].seed()
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
+
+
+def _finish() -> None:
+    """Do what a process of `multiprocessing` does at its end: its finalizers, then it waits for the threads of tasks."""
+    if "multiprocessing.util" in sys.modules:
+        sys.modules["multiprocessing.util"]._exit_function()
+    if "threading" in sys.modules:
+        sys.modules["threading"]._shutdown()
 
 
 def _flush() -> None:
