@@ -195,7 +195,7 @@ def _reseed() -> None:
 
 
 def _finish() -> None:
-    """Do what a process of `multiprocessing` does at its end: its finalizers, then it waits for the threads of tasks."""
+    """Do what a process of `multiprocessing` does at its end: run finalizers, and wait for threads that tasks began."""
     if "multiprocessing.util" in sys.modules:
         sys.modules["multiprocessing.util"]._exit_function()
     if "threading" in sys.modules:

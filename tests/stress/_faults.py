@@ -72,7 +72,7 @@ class Program:
     """A process with files for what it says: a pipe would stay open in whatever it leaves behind."""
 
     def __init__(self, command: list[str], **env: str) -> None:
-        self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        self.out, self.err = (open(os.memfd_create(name), "w+") for name in ("out", "err"))
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

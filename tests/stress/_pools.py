@@ -134,9 +134,11 @@ class Multiprocessing(Face):
 
 
 class Loky(Futures):
+    """It has a start method of its own."""
+
     name = "loky"
 
-    def __init__(self, workers: int, start: str) -> None:  # noqa: ARG002 - it has a start method of its own
+    def __init__(self, workers: int, start: str) -> None:
         import loky
 
         self.pool = loky.ProcessPoolExecutor(workers)
@@ -198,9 +200,11 @@ class Joined(Face):
 
 
 class Joblib(Joined):
+    """It has a start method of its own."""
+
     name = "joblib"
 
-    def __init__(self, workers: int, start: str) -> None:  # noqa: ARG002 - it has a start method of its own
+    def __init__(self, workers: int, start: str) -> None:
         import joblib
 
         self.joblib = joblib
@@ -254,4 +258,4 @@ POOLS: dict[str, type[Face]] = {
 
 def context(start: str) -> Any:
     """Return a context of `multiprocessing`; `zygote` is what a pool does by itself."""
-    return None if start == "zygote" else multiprocessing.get_context(start)  # type: ignore[arg-type]
+    return None if start == "zygote" else multiprocessing.get_context(start)

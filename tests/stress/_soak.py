@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import random
@@ -78,16 +79,16 @@ class Soak:
 
         number, future, expected = self.ahead.popleft()
         try:
-            found = future.result(PATIENCE_S)
-        except WorkerCrashed as death:
-            self._blame(number, death)
+            # Not `result`: each error would have a traceback that holds this frame, and what the frame holds.
+            error = future.exception(PATIENCE_S)
         except TimeoutError:
-            raise Fault(f"task {number} hangs after {len(self.killed)} kills") from None
-        except BaseException as error:
+            raise Fault(f"task {number} hangs after {sum(self.killed.values())} kills") from None
+        if isinstance(error, WorkerCrashed):
+            self._blame(number, error)
+        elif error is not None:
             raise Fault(f"task {number} has an error that is not its own: {type(error).__name__}: {error}") from error
-        else:
-            if found != expected:
-                raise Fault(f"task {number} has a wrong result")
+        elif future.result() != expected:
+            raise Fault(f"task {number} has a wrong result")
         self.done += 1
         self.owed += self.dice.random() < self.chance
         if self.owed and self._kill():
@@ -132,34 +133,47 @@ class Soak:
 
 
 def soak(start: str, tasks: int, kills: int, seconds: float, seed: int, spares_starting: bool = True) -> None:
-    """Kill workers at random while many tasks run."""
+    """Kill workers at random while many tasks run; a first tenth warms the allocator up."""
     chance = kills / tasks
-    before = None
-    for share in (0.1, 1.0):
-        pool = pool_of(start)
-        books = Soak(pool, chance, spares_starting, seed)
-        began = time.monotonic()
-        try:
-            books.run(max(1000, int(tasks * share)), began + seconds * share)
-            during = Holdings.now()
-            if list(pool.map(square, range(100))) != [number * number for number in range(100)]:
-                raise Fault("the pool gives wrong results afterwards")
-        finally:
-            pool.shutdown(cancel_futures=True)
-        took = time.monotonic() - began
-        if before is None:
-            # The first tenth warms the allocator up.
-            before = Holdings.now()
-            continue
-        after = Holdings.now()
-    deaths = sum(books.killed.values())
-    print(f"  {books.done} tasks in {took:.1f} s, {deaths} kills, {books.lost} tasks lost to them", flush=True)
+    _soak(start, tasks // 10 + 1, chance, seconds / 10, seed, spares_starting)
+    before, began = Holdings.now(), time.monotonic()
+    books, during = _soak(start, tasks, chance, seconds, seed + 1, spares_starting)
+    took, deaths, lost = time.monotonic() - began, sum(books.killed.values()), books.lost
+    print(f"  {books.done} tasks in {took:.1f} s, {deaths} kills, {lost} tasks lost to them", flush=True)
+    del books
+    trim()
+    after = Holdings.now()
     print(f"  before: {before}\n  at the end of the tasks: {during}\n  after: {after}", flush=True)
     faults = after.excess(before, GROWTH_MB)
     if faults:
         raise Fault(f"something is left: {', '.join(faults)}")
-    if books.lost > deaths:
-        raise Fault(f"{books.lost} tasks were lost to {deaths} deaths")
+    if lost > deaths:
+        raise Fault(f"{lost} tasks were lost to {deaths} deaths")
+
+
+def _soak(
+    start: str, tasks: int, chance: float, seconds: float, seed: int, spares_starting: bool
+) -> tuple[Soak, Holdings]:
+    pool = pool_of(start)
+    books = Soak(pool, chance, spares_starting, seed)
+    try:
+        books.run(tasks, time.monotonic() + seconds)
+        during = Holdings.now()
+        # A hang here is one, too: the pool is to be usable.
+        if list(pool.map(square, range(100), timeout=PATIENCE_S)) != [number * number for number in range(100)]:
+            raise Fault("the pool gives wrong results afterwards")
+    except BaseException:
+        pool.kill_workers()
+        raise
+    pool.shutdown()
+    return books, during
+
+
+def trim() -> None:
+    """Have the C library give back what it keeps for later, where it has a call for that."""
+    release = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if release is not None:
+        release(0)
 
 
 def churn(start: str, pools: int) -> None:
@@ -176,8 +190,10 @@ def churn(start: str, pools: int) -> None:
                     raise Fault("a crash without its error")
 
     use(max(3, pools // 10))
+    trim()
     before, began = Holdings.now(), time.monotonic()
     use(pools)
+    trim()
     after = Holdings.now()
     print(f"  {pools} pools in {time.monotonic() - began:.1f} s", flush=True)
     print(f"  before: {before}\n  after: {after}", flush=True)

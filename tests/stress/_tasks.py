@@ -133,7 +133,7 @@ def make_lock() -> Any:
 def raise_with_lock() -> None:
     """Raise what pickle refuses."""
     error = LookupError("with a lock")
-    error.lock = threading.Lock()  # type: ignore[attr-defined]
+    error.lock = threading.Lock()
     raise error
 
 
