@@ -179,14 +179,13 @@ def pool_inside(face: str, start: str, number: int) -> int:
     from _pools import POOLS
 
     pool = POOLS[face](1, start)
-    try:
-        outcomes = pool.run([(square, number)], 10)
-        if outcomes[0].error is not None:
-            raise outcomes[0].error
-        found: int = outcomes[0].value
-        return found
-    finally:
-        pool.end()
+    outcome = pool.run([(square, number)], 10)[0]
+    if outcome.error is not None:
+        # How such a pool ends is another line of the table.
+        raise outcome.error
+    pool.end()
+    found: int = outcome.value
+    return found
 
 
 def with_lock(value: Any) -> Any:
