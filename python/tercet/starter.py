@@ -320,7 +320,10 @@ class _Zygote:
         """Fork a worker and return its number."""
         packed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
         self._send(b"F", dumps(order, 5), [(SOL_SOCKET, SCM_RIGHTS, packed)])
-        return self._answer()
+        pid = self._answer()
+        if pid < 0:
+            raise OSError(-pid, os.strerror(-pid))
+        return pid
 
     def status(self, pid: int) -> int | None:
         """Return the exit code of a worker that has ended, negative for a signal."""

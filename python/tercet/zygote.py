@@ -120,11 +120,16 @@ def _settle(data: dict[str, Any]) -> int:
 
 
 def _fork(line: _socket.socket, fds: list[int], children: set[int], native: ModuleType, order: Any) -> int:
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        # Were it to die of this, all workers would die with it. The program is told why.
+        pid = -(error.errno or 1)
     if pid:
         for fd in fds:
             os.close(fd)
-        children.add(pid)
+        if pid > 0:
+            children.add(pid)
         return pid
     code = 1
     try:

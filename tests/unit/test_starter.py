@@ -7,6 +7,7 @@ import multiprocessing
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor as Standard
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,15 @@ def test_the_search_path_may_be_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path, *many])
     with ProcessPoolExecutor(1) as executor:
         assert executor.submit(T.search_path).result(PATIENCE_S)[-2000:] == many
+
+
+def test_why_no_process_can_be_started_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "full_machine.py").write_text("import os\ndef fork(): raise BlockingIOError(11, '')\nos.fork = fork")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with ProcessPoolExecutor(1, preload=["full_machine"]) as executor:
+        error = executor.submit(T.kept).exception(PATIENCE_S)
+    assert isinstance(error, BrokenProcessPool)
+    assert "could not be started: BlockingIOError: [Errno 11] Resource temporarily unavailable" in str(error)
 
 
 # --- how it ends ---
