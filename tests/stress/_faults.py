@@ -7,50 +7,25 @@ The verdicts, from the best to the worst, are in `Verdict`.
 from __future__ import annotations
 
 import argparse
-import enum
 import itertools
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import _tasks as T
+from _cell import FAULTS, MARK, Program
 from _holdings import marked, wait_for_ends
-from _pools import POOLS, Call, Face, Outcome
+from _pools import POOLS, Call, Face
+from _verdict import PATIENCE_S, Found, Verdict, amid_others, name_of, usable
 
-PATIENCE_S = float(os.environ.get("TERCET_STRESS_PATIENCE_S", "8"))
-MARK = "TERCET_STRESS_CELL"
-INNOCENTS = 16
 LOOK_AHEAD = 100_000
-
-
-class Verdict(enum.StrEnum):
-    """What a fault came to."""
-
-    RIGHT = "right result"
-    ERROR = "named error"
-    UNSAID = "error names another cause"
-    STALE = "wrong result"
-    BUSY = "task goes on"
-    LOST = "lost tasks"
-    BROKEN = "pool broken"
-    UNBOUNDED = "reads without end"
-    REFUSED = "refused"
-    HANG = "hang"
-    ORPHAN = "orphan"
-    ABSENT = "-"
-
-
-GOOD = {Verdict.RIGHT, Verdict.ERROR}
-Found = tuple[Verdict, str]
 
 
 class Trial:
@@ -64,96 +39,8 @@ class Trial:
 
     def program(self, name: str) -> Program:
         """Start a program of its own that uses a pool."""
-        command = [sys.executable, __file__, "--program", name, self.face, self.start, str(self.folder)]
+        command = [sys.executable, FAULTS, "--program", name, self.face, self.start, str(self.folder)]
         return Program(command)
-
-
-class Program:
-    """A process with files for what it says: a pipe would stay open in whatever it leaves behind."""
-
-    def __init__(self, command: list[str], **env: str) -> None:
-        self.out, self.err = (open(os.memfd_create(name), "w+") for name in ("out", "err"))
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=self.out,
-            stderr=self.err,
-            start_new_session=True,
-            env={**os.environ, **env},
-        )
-
-    def end(self, limit_s: float) -> tuple[int | None, str, str]:
-        """Wait for its end: exit code, output, errors; no exit code if it had to be killed."""
-        try:
-            code: int | None = self.process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            code = None
-            self.kill()
-        texts = []
-        for file in (self.out, self.err):
-            file.seek(0)
-            texts.append(file.read())
-            file.close()
-        return code, texts[0], texts[1]
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-def name_of(error: BaseException | None) -> str:
-    return type(error).__name__
-
-
-def amid_others(pool: Face, *guilty: Any, wants: tuple[type[BaseException], ...] = (), says: str = "") -> Found:
-    """Run a guilty call among innocent ones; it has an error of its own, the others succeed, the pool stays usable.
-
-    `wants` are the classes that the error has to have, where it is the task's own; `says` is what it has to say.
-    """
-    half = INNOCENTS // 2
-    innocents: list[Call] = [(T.linger, 0.01, number) for number in range(INNOCENTS)]
-    outcomes = pool.run([*innocents[:half], guilty, *innocents[half:]], PATIENCE_S)
-    culprit, others = outcomes[half], outcomes[:half] + outcomes[half + 1 :]
-    found, detail = judge(culprit, others, wants, says)
-    if found is Verdict.HANG:
-        return found, detail
-    return worse((found, detail), usable(pool))
-
-
-def judge(culprit: Outcome, others: list[Outcome], wants: tuple[type[BaseException], ...], says: str) -> Found:
-    right = sum(not other.error and other.value == number for number, other in enumerate(others))
-    detail = f"{name_of(culprit.error)}, {right}/{len(others)} others"
-    if culprit.hangs or any(other.hangs for other in others):
-        return Verdict.HANG, detail if not culprit.hangs else f"no result, {right}/{len(others)} others"
-    if culprit.error is None:
-        return Verdict.STALE, f"a value: {culprit.value!r:.40}"
-    if right < len(others):
-        return Verdict.LOST, detail
-    if wants and not isinstance(culprit.error, wants):
-        return Verdict.UNSAID, detail
-    if says and says not in str(culprit.error).lower():
-        return Verdict.UNSAID, detail
-    return Verdict.ERROR, detail
-
-
-def usable(pool: Face) -> Found:
-    """Say whether a pool still does what it is there for."""
-    outcomes = pool.run([(T.square, number) for number in range(20)], PATIENCE_S)
-    if any(outcome.hangs for outcome in outcomes):
-        return Verdict.HANG, "the next tasks hang"
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if errors:
-        return Verdict.BROKEN, f"then {name_of(errors[0])}"
-    if [outcome.value for outcome in outcomes] != [number * number for number in range(20)]:
-        return Verdict.STALE, "the next results are not those of the next tasks"
-    return Verdict.RIGHT, ""
-
-
-def worse(first: Found, second: Found) -> Found:
-    """Return the worse of two, with what is known of both."""
-    order = list(Verdict)
-    worst = max(first[0], second[0], key=order.index)
-    return worst, "; ".join(filter(None, (first[1], second[1])))
 
 
 # --- the lines ---------------------------------------------------------------------------------------------------
@@ -443,6 +330,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--program", choices=list(PROGRAMS))
     parser.add_argument("words", nargs="+")
     request = parser.parse_args(arguments)
+    # A shell that runs the table in the background has its programs ignore Ctrl-C, and they hand that down.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if request.program:
         face, start, folder = request.words
         PROGRAMS[request.program](Trial(face, start, Path(folder)))
@@ -456,32 +345,6 @@ def main(arguments: list[str]) -> int:
         print(json.dumps([verdict, detail]), flush=True)
     # A pool that hangs would hold up the end, and that is no part of the line.
     os._exit(0)
-
-
-def ask(name: str, face: str, start: str, python: str = sys.executable, limit_s: float = 60.0) -> Found:
-    """Try one line on one pool, in a process of its own; whatever is left of it afterwards is ended."""
-    mark = uuid.uuid4().hex
-    command = [python, __file__, name, face, start]
-    child = Program(command, **{MARK: mark})
-    code, said, err = child.end(limit_s)
-    _end_all(f"{MARK}={mark}")
-    if said:
-        verdict, detail = json.loads(said.splitlines()[-1])
-        return Verdict(verdict), detail
-    if code is None:
-        return Verdict.HANG, f"no verdict in {limit_s:.0f} s"
-    return Verdict.BROKEN, f"the program ended: {(err.strip().splitlines() or ['no word'])[-1]:.80}"
-
-
-def _end_all(mark: str) -> None:
-    """End what is left of a cell. All of it was started by the cell, and carries its mark."""
-    left: Iterable[int] = marked(mark)
-    for pid in left:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    wait_for_ends(left, PATIENCE_S)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from _holdings import Holdings, descendants, wait_for_ends
-from _tasks import echo, square
+from _tasks import echo, kill_self, square
 
 PATIENCE_S = 120
 AHEAD = 200
@@ -178,7 +178,6 @@ def trim() -> None:
 
 def churn(start: str, pools: int) -> None:
     """Make pools and shut them down, with and without a crash."""
-    from _tasks import kill_self
     from tercet.process_pool import WorkerCrashed
 
     def use(count: int) -> None:

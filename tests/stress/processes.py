@@ -21,6 +21,8 @@ How the table is made
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import subprocess
 import sys
 import time
@@ -28,10 +30,11 @@ import venv
 from collections import Counter
 from pathlib import Path
 
-import _faults
+import _cell
 import _soak
-from _faults import GOOD, LINES, Found, Verdict
+from _faults import LINES
 from _pools import POOLS
+from _verdict import GOOD, Found, Verdict
 
 ROOT = Path(__file__).parents[2]
 RIVALS = ROOT / ".cache" / "rivals"
@@ -54,10 +57,10 @@ def table(request: argparse.Namespace) -> None:
         rows[name] = {}
         for face in request.pools:
             python = sys.executable if face == "tercet" else request.python
-            rows[name][face] = _faults.ask(name, face, request.start, python)
+            rows[name][face] = _cell.ask(name, face, request.start, python)
             verdict, detail = rows[name][face]
             print(f"  {name} on {face}: {verdict}{detail and f' ({detail})'}", file=sys.stderr, flush=True)
-    text = page(rows, request.pools, request.start)
+    text = f"{heading(request)}\n\n{page(rows, request.pools, request.start)}"
     print(text, flush=True)
     if request.write:
         Path(request.write).write_text(text + "\n")
@@ -69,6 +72,22 @@ def table(request: argparse.Namespace) -> None:
 def is_expected(name: str, start: str, cells: dict[str, Found]) -> bool:
     verdict = cells["tercet"][0]
     return verdict in GOOD | OPEN.get(name, set()) | OPEN.get(f"{name} {start}", set())
+
+
+def heading(request: argparse.Namespace) -> str:
+    """Say what was compared, where, and how to do it again."""
+    seen = f"sorted(f'{{it.name}} {{it.version}}' for it in distributions() if it.name.lower() in {PACKAGES})"
+    words = f"from importlib.metadata import distributions; print(*{seen}, sep=', ')"
+    found = subprocess.run([request.python, "-c", words], capture_output=True, text=True, check=True).stdout.strip()
+    machine = f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return (
+        "# What a fault costs in a pool of processes\n\n"
+        f"{machine}; {found or 'no rivals installed'}. `./x stress processes table` makes it again.\n\n"
+        "Each cell is one fault in a program of its own: the guilty task among sixteen innocent ones, then 20 more.\n"
+        "A hang is a result that does not come within eight seconds, an orphan a process that is alive a second after\n"
+        "its program was killed. The tasks of joblib are one call, so they fail together. Where a pool has a bounded\n"
+        "`map` or a limit for a task, that is what it was asked for."
+    )
 
 
 def page(rows: dict[str, dict[str, Found]], faces: list[str], start: str) -> str:

@@ -24,42 +24,44 @@ OTHER_STARTS = ["fork", "forkserver", "spawn"]
 NOT_YET = {"too_late"}
 
 
-def _faults() -> Any:
-    """The lines of the table; its helpers stand beside it."""
+def _table() -> tuple[Any, Any, Any]:
+    """The lines of the table, how a cell is made, and the verdicts; these files import one another by name."""
     sys.path.insert(0, str(STRESS))
     try:
+        import _cell
         import _faults
+        import _verdict
     finally:
         sys.path.remove(str(STRESS))
-    return _faults
+    return _faults, _cell, _verdict
 
 
-F = _faults()
-V = F.Verdict
-LINES = [name for name in F.LINES if name not in NOT_YET]
+FAULTS, CELL, VERDICT = _table()
+V = VERDICT.Verdict
+LINES = [name for name in FAULTS.LINES if name not in NOT_YET]
 
 
 def test_every_fault_has_its_line() -> None:
-    assert len(F.LINES) == 21
-    assert all(fn.__doc__ for fn in F.LINES.values())
+    assert len(FAULTS.LINES) == 21
+    assert all(fn.__doc__ for fn in FAULTS.LINES.values())
 
 
 @pytest.mark.parametrize("name", LINES)
 def test_a_fault_costs_no_more_than_it_must(name: str) -> None:
-    verdict, detail = F.ask(name, "tercet", "zygote")
-    assert verdict in F.GOOD, detail
+    verdict, detail = CELL.ask(name, "tercet", "zygote")
+    assert verdict in VERDICT.GOOD, detail
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", OTHER_STARTS)
 @pytest.mark.parametrize("name", LINES)
 def test_a_fault_costs_no_more_under_any_start_method(name: str, start: str) -> None:
-    verdict, detail = F.ask(name, "tercet", start)
+    verdict, detail = CELL.ask(name, "tercet", start)
     if (name, start) == ("held_lock", "fork"):
         # A fork has the locks of the program as they are; the other methods are there for that.
         assert verdict is V.HANG
     else:
-        assert verdict in F.GOOD, detail
+        assert verdict in VERDICT.GOOD, detail
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_the_table_can_tell(name: str, face: str, verdict: Any, monkeypatch: pyt
     """The lines find in other pools what is known to happen there: so they would find it here."""
     monkeypatch.setenv("TERCET_STRESS_PATIENCE_S", "2")
     line, _, start = name.partition(" ")
-    assert F.ask(line, face, start or "zygote")[0] is verdict
+    assert CELL.ask(line, face, start or "zygote")[0] is verdict
 
 
 @pytest.mark.parametrize(

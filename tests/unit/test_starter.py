@@ -141,7 +141,7 @@ def test_a_death_for_want_of_memory_is_called_so(method: str | None, counter: Pa
 
 
 def test_where_nobody_counts_memory_is_a_guess(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(oom, "counters", lambda: [])
+    monkeypatch.setattr(oom, "counters", list)
     with ProcessPoolExecutor(1) as executor:
         error = executor.submit(T.crowded, str(tmp_path / "nobody"), 1).exception(PATIENCE_S)
     assert "killed by SIGKILL.\nhint: the kernel kills the largest process when memory runs out" in str(error)
