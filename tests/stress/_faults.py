@@ -1,7 +1,7 @@
 """The lines of the fault table: one fault each, what it does to a pool, and a word for it.
 
 Run as a program it is one cell of the table: it makes one pool, does one thing to it, and prints the verdict as JSON.
-The verdicts, from the best to the worst, are in `Verdict`.
+The verdicts are in `_verdict.py`.
 """
 
 from __future__ import annotations

@@ -190,7 +190,10 @@ class Joined(Face):
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         thread.join(patience_s)
-        return found if len(found) == len(listed) else [Outcome(error=TimeoutError(), hangs=True) for _ in listed]
+        if thread.is_alive():
+            return [Outcome(error=TimeoutError(), hangs=True) for _ in listed]
+        # More or fewer results than calls: none of them can be told to be right.
+        return found if len(found) == len(listed) else [Outcome(value=found) for _ in listed]
 
     def limited(self, call: Call, limit_s: float) -> Outcome:
         return self.run([call], limit_s)[0]
@@ -210,6 +213,10 @@ class Joblib(Joined):
         self.joblib = joblib
         self.workers = workers
         self.pool = joblib.Parallel(n_jobs=workers, batch_size=1).__enter__()
+
+    def limited(self, call: Call, limit_s: float) -> Outcome:
+        pool = self.joblib.Parallel(n_jobs=self.workers + 1, timeout=limit_s)
+        return _outcome(lambda _: pool(self.joblib.delayed(it[0])(*it[1:]) for it in (call, call)), 0)
 
     def _run_all(self, calls: list[Call]) -> Iterable[Any]:
         found: Iterable[Any] = self.pool(self.joblib.delayed(call[0])(*call[1:]) for call in calls)

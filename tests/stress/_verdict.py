@@ -14,18 +14,18 @@ INNOCENTS = 16
 
 
 class Verdict(enum.StrEnum):
-    """What a fault came to."""
+    """What a fault came to, from the best to the worst. A wrong result is worse than a hang: nobody notices."""
 
     RIGHT = "right result"
     ERROR = "named error"
     UNSAID = "error names another cause"
-    STALE = "wrong result"
     BUSY = "task goes on"
     LOST = "lost tasks"
     BROKEN = "pool broken"
     UNBOUNDED = "reads without end"
     REFUSED = "refused"
     HANG = "hang"
+    STALE = "wrong result"
     ORPHAN = "orphan"
     ABSENT = "-"
 

@@ -16,6 +16,8 @@ How the table is made
 2. A verdict says what came of the guilty task, of sixteen innocent ones, and of the next twenty. A hang is a result
    that does not come within eight seconds; an orphan is a process that is alive a second after its program was killed.
 3. A rival that is not installed is a column of dashes. The table states; only tercet's own column fails the run.
+4. A cell is one trial. What depends on who is where at the moment, an idle worker that is killed above all, may come
+   out differently the next time; and a busy machine makes hangs of what is slow.
 """
 
 from __future__ import annotations
