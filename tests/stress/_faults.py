@@ -25,7 +25,7 @@ from _holdings import marked, wait_for_ends
 from _pools import POOLS, Call, Face
 from _verdict import PATIENCE_S, Found, Verdict, amid_others, name_of, usable
 
-LOOK_AHEAD = 100_000
+LOOK_AHEAD = 20_000
 
 
 class Trial:
