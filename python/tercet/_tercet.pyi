@@ -144,7 +144,7 @@ class ProcessPool:
         limit: int,
         *,
         hire: Callable[[list[int]], tuple[int, int]],
-        mourn: Callable[[int], str],
+        mourn: Callable[[int], tuple[str, bool]],
         lead: Callable[[Leader, Callable[..., Any]], None],
         tasks_per_worker: int | None,
         starts_at_once: bool,

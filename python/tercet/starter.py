@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tercet import _tercet, zygote
+from tercet.oom import KillCount
 from tercet.parcel import pack_whole
 from tercet.portable import main_source, own_files
 from tercet.process_engine import interpreter_flags, signal_name
@@ -48,8 +49,8 @@ class Starter(Protocol):
     def hire(self, fds: list[int]) -> tuple[int, int]:
         """Start a process that serves these descriptors; return its number, and a descriptor that tells its end."""
 
-    def mourn(self, pid: int) -> str:
-        """Return how a process ended."""
+    def mourn(self, pid: int) -> tuple[str, bool]:
+        """Return how a process ended, and whether somebody killed it."""
 
     def expect(self, fn: Callable[..., Any]) -> None:
         """Prepare for calls of a function, the first that the pool gets."""
@@ -102,12 +103,12 @@ class ZygoteStarter:
 
     def __init__(self, initializer: bytes, source: tuple[str, str, bool] | None, preload: Sequence[str]) -> None:
         self.processes: dict[int, Process] = {}
-        self._initializer = initializer
         self._lock = threading.Lock()
         self._zygote: _Zygote | None = None
+        self._kills = KillCount()
         self._counter = itertools.count(1)
         self._data: dict[str, Any] = {
-            "path": [str(entry) for entry in sys.path],
+            "initializer": initializer,
             "argv": list(sys.argv),
             "prefix": (sys.prefix, sys.exec_prefix),
             "recursion_limit": sys.getrecursionlimit(),
@@ -130,8 +131,9 @@ class ZygoteStarter:
     def hire(self, fds: list[int]) -> tuple[int, int]:
         """Fork a worker."""
         name = f"TercetProcess-{next(self._counter)}"
+        path = [str(entry) for entry in sys.path]
         with self._lock:
-            order = (self._initializer, name, os.getpid())
+            order = (name, os.getpid(), path)
             try:
                 if self._zygote is None:
                     self._zygote = self._begin()
@@ -147,6 +149,8 @@ class ZygoteStarter:
         return pid, os.pidfd_open(pid)
 
     def _begin(self) -> _Zygote:
+        # The search path of now: the program may have changed it since it made the pool.
+        self._data["path"] = [str(entry) for entry in sys.path]
         zygote_ = _Zygote(self._data)
         if zygote_.has_threads:
             # What it imported has started threads, and they would not be in its forks: each worker imports for itself.
@@ -155,14 +159,14 @@ class ZygoteStarter:
             zygote_ = _Zygote(self._data)
         return zygote_
 
-    def mourn(self, pid: int) -> str:
+    def mourn(self, pid: int) -> tuple[str, bool]:
         """Return how a worker ended."""
         process = self.processes.pop(pid, None)
         with self._lock:
             code = None if self._zygote is None else self._zygote.status(pid)
         if process is not None:
             process.exitcode = code
-        return _last_words(pid, code)
+        return _last_words(pid, code, self._kills), _was_killed(code)
 
     def close(self) -> None:
         """End the zygote."""
@@ -181,6 +185,7 @@ class ContextStarter:
         self.processes: dict[int, Any] = {}
         self._context = context
         self._order = (initializer, initargs)
+        self._kills = KillCount()
 
     def hire(self, fds: list[int]) -> tuple[int, int]:
         """Start a process."""
@@ -196,12 +201,13 @@ class ContextStarter:
         self.processes[process.pid] = process
         return process.pid, os.pidfd_open(process.pid)
 
-    def mourn(self, pid: int) -> str:
+    def mourn(self, pid: int) -> tuple[str, bool]:
         """Return how a process ended."""
         process = self.processes.pop(pid, None)
         if process is not None:
             process.join()
-        return _last_words(pid, None if process is None else process.exitcode)
+        code = None if process is None else process.exitcode
+        return _last_words(pid, code, self._kills), _was_killed(code)
 
     def expect(self, fn: Callable[..., Any]) -> None:
         """A start method of `multiprocessing` has ways of its own."""
@@ -265,19 +271,30 @@ def _end_with(life: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _last_words(pid: int, code: int | None) -> str:
+def _was_killed(code: int | None) -> bool:
+    """Whether it was ended from outside, or nobody knows."""
+    return code in (None, -9, -15)
+
+
+def _last_words(pid: int, code: int | None, kills: KillCount) -> str:
     if code is None:
         how = "nobody knows how"
     elif code >= 0:
         how = f"exit code {code}"
     else:
         how = f"killed by {signal_name(-code)}"
-    words = (
-        f"A process in the process pool was terminated abruptly while the future was running or pending: {pid}, {how}."
-    )
+    hint = ""
     if code == -9:
-        words += "\nhint: the kernel kills the largest process when memory runs out"
-    return words
+        was_out_of_memory = kills.take()
+        if was_out_of_memory:
+            how += " as memory ran out"
+            hint = "\nhint: have fewer workers, or let each task hold less at a time"
+        elif was_out_of_memory is None:
+            hint = "\nhint: the kernel kills the largest process when memory runs out"
+    return (
+        "A process in the process pool was terminated abruptly while the future was running or pending: "
+        f"{pid}, {how}.{hint}"
+    )
 
 
 class _Zygote:
@@ -300,17 +317,17 @@ class _Zygote:
             if spare is not None:
                 os.close(spare)
         self._line.send(os.fsencode(_tercet.__file__))
-        packed = dumps(data, 5)
-        self._line.send(b"L" + len(packed).to_bytes(8, "little"))
-        for start in range(0, len(packed), _PIECE):
-            self._line.send(packed[start : start + _PIECE])
+        self._send(b"L", dumps(data, 5))
         self.has_threads = self._answer() != 0
 
-    def fork(self, fds: list[int], order: tuple[bytes, str, int]) -> int:
+    def fork(self, fds: list[int], order: tuple[str, int, list[str]]) -> int:
         """Fork a worker and return its number."""
         packed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
-        self._line.sendmsg([b"F" + dumps(order, 5)], [(SOL_SOCKET, SCM_RIGHTS, packed)])
-        return self._answer()
+        self._send(b"F", dumps(order, 5), [(SOL_SOCKET, SCM_RIGHTS, packed)])
+        pid = self._answer()
+        if pid < 0:
+            raise OSError(-pid, os.strerror(-pid))
+        return pid
 
     def status(self, pid: int) -> int | None:
         """Return the exit code of a worker that has ended, negative for a signal."""
@@ -332,6 +349,11 @@ class _Zygote:
             os.waitpid(self._pid, 0)
         except ChildProcessError:
             pass
+
+    def _send(self, kind: bytes, packed: bytes, extra: Sequence[tuple[int, int, bytes]] = ()) -> None:
+        self._line.sendmsg([kind + len(packed).to_bytes(8, "little")], extra)
+        for start in range(0, len(packed), _PIECE):
+            self._line.send(packed[start : start + _PIECE])
 
     def _answer(self) -> int:
         answer = self._line.recv(8)

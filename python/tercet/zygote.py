@@ -48,7 +48,8 @@ def main(control: int) -> None:
             data = loads(_large(line, int.from_bytes(rest, "little")))
             _answer(line, _settle(data))
         elif kind == b"F":
-            _answer(line, _fork(line, fds, children, native, loads(rest)))
+            order = loads(_large(line, int.from_bytes(rest, "little")))
+            _answer(line, _fork(line, fds, children, native, (data["initializer"], *order)))
         elif kind == b"W":
             _answer(line, _status(int.from_bytes(rest, "little"), children))
         else:
@@ -120,11 +121,16 @@ def _settle(data: dict[str, Any]) -> int:
 
 
 def _fork(line: _socket.socket, fds: list[int], children: set[int], native: ModuleType, order: Any) -> int:
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        # Were it to die of this, all workers would die with it. The program is told why.
+        pid = -(error.errno or 1)
     if pid:
         for fd in fds:
             os.close(fd)
-        children.add(pid)
+        if pid > 0:
+            children.add(pid)
         return pid
     code = 1
     try:
@@ -134,14 +140,16 @@ def _fork(line: _socket.socket, fds: list[int], children: set[int], native: Modu
         if os.getppid() != zygote:
             os._exit(1)
         code = work(native, fds, order)
+        _finish()
     finally:
         _flush()
         os._exit(code)
 
 
-def work(native: ModuleType, fds: list[int], order: tuple[bytes, str, int]) -> int:
+def work(native: ModuleType, fds: list[int], order: tuple[bytes, str, int, list[str]]) -> int:
     """Be a worker until the pool lets go."""
-    initializer, name, parent = order
+    initializer, name, parent, path = order
+    sys.path[:] = path
     _name(name, parent)
     run = _beside("parcel").run
     native.serve(fds, lambda: begin(*loads(initializer)), run)
@@ -190,6 +198,14 @@ def _reseed() -> None:
         sys.modules["random"].seed()
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
+
+
+def _finish() -> None:
+    """Do what a process of `multiprocessing` does at its end: run finalizers, and wait for threads that tasks began."""
+    if "multiprocessing.util" in sys.modules:
+        sys.modules["multiprocessing.util"]._exit_function()
+    if "threading" in sys.modules:
+        sys.modules["threading"]._shutdown()
 
 
 def _flush() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tercet.process_pool import ProcessPoolExecutor, Worker, WorkerCrashed
+from tercet.starter import ZygoteStarter
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -301,3 +302,45 @@ def test_a_signal_from_elsewhere_is_a_crash(single: ProcessPoolExecutor, begun: 
     os.kill(begun.wait(), signal.SIGTERM)
     with pytest.raises(WorkerCrashed):
         future.result(PATIENCE_S)
+
+
+# --- workers that cannot begin ---
+
+
+def test_one_process_that_cannot_be_started_is_done_without(begun: Begun, monkeypatch: pytest.MonkeyPatch) -> None:
+    hire = ZygoteStarter.hire
+    refusals: list[OSError] = []
+
+    def reluctant(self: ZygoteStarter, fds: list[int]) -> tuple[int, int]:
+        if refusals:
+            raise refusals[0]
+        return hire(self, fds)
+
+    monkeypatch.setattr(ZygoteStarter, "hire", reluctant)
+    with ProcessPoolExecutor(2) as pool:
+        first = pool.submit(T.stay, begun.path)
+        begun.wait()
+        kept = pool.submit(os.getpid).result(PATIENCE_S)
+        refusals.append(OSError(11, "Resource temporarily unavailable"))
+        assert pool.kill(first)
+        assert {pool.submit(os.getpid).result(PATIENCE_S) for _ in range(20)} == {kept}
+
+
+def test_workers_that_are_killed_before_they_are_ready_are_replaced() -> None:
+    """Somebody who kills says nothing about those who follow."""
+    with ProcessPoolExecutor(1) as executor:
+        future = executor.submit(T.echo, 7)
+        for _ in range(8):
+            pid = _starting(executor)
+            if pid is None:
+                break
+            os.kill(pid, signal.SIGKILL)
+        assert future.exception(PATIENCE_S) is None or isinstance(future.exception(), WorkerCrashed)
+        assert executor.submit(T.echo, 8).result(PATIENCE_S) == 8
+
+
+def _starting(executor: ProcessPoolExecutor) -> int | None:
+    """Wait for the next worker to start; None if it was faster."""
+    while not (workers := executor.workers()):
+        os.sched_yield()
+    return workers[0].pid if workers[0].state == "starting" else None

@@ -43,8 +43,8 @@ pub(crate) struct Desk {
     sleep: Sleep,
     /// Whether any task may end before its time.
     pub(crate) has_limits: bool,
-    /// How many workers in a row have died before they were ready.
-    pub(crate) stillborn: usize,
+    /// How much speaks for it that no worker can begin: see [`Desk::despair`].
+    despair: usize,
 }
 
 /// How far a pool has got.
@@ -85,8 +85,8 @@ pub(crate) struct Dead {
     pub(crate) is_expected: bool,
     pub(crate) is_ended: bool,
     pub(crate) doom: Option<Doom>,
-    /// Whether so many have died before they were ready that the next ones would as well.
-    pub(crate) is_hopeless: bool,
+    /// Whether it had been ready, or was told to end.
+    pub(crate) is_natural: bool,
 }
 
 impl Chores {
@@ -112,7 +112,7 @@ impl Desk {
             has_leader: false,
             sleep: Sleep::Awake,
             has_limits: false,
-            stillborn: 0,
+            despair: 0,
         }
     }
 
@@ -264,6 +264,29 @@ impl Desk {
         }
     }
 
+    /// Learns that a worker has died. True if so many have died before they were ready that the next ones would as well.
+    ///
+    /// One may have gone by chance, a whole crew has not; but who was killed says little about those who follow.
+    pub(crate) fn despair(&mut self, is_natural: bool, was_killed: bool) -> bool {
+        const WHOLE: usize = 16;
+        self.despair = match (is_natural, was_killed) {
+            (true, _) => 0,
+            (false, true) => self.despair + 1,
+            (false, false) => self.despair + WHOLE,
+        };
+        self.despair > WHOLE * self.fleet.limit()
+    }
+
+    /// Does without a worker whose process could not be started. False if there is no other.
+    pub(crate) fn do_without(&mut self, name: u32) -> bool {
+        if let Some(colleague) = self.colleagues.remove(&name) {
+            colleague.close(self.store.as_deref());
+        }
+        self.fleet.died(name, None);
+        self.fleet.shrink();
+        self.fleet.limit() > 0
+    }
+
     /// Takes a dead worker off the list.
     pub(crate) fn bury(&mut self, name: u32) -> Option<Dead> {
         let colleague = self.colleagues.remove(&name)?;
@@ -274,13 +297,10 @@ impl Desk {
         colleague.close(self.store.as_deref());
         let held = colleague.end.watch.held().map(|held| held.task.get());
         let remains = self.fleet.died(name, held);
-        // One may have been killed by chance; a whole crew was not.
         let is_natural = remains.was_ready || colleague.is_leaving || colleague.doom.is_some();
-        self.stillborn = if is_natural { 0 } else { self.stillborn + 1 };
-        let is_hopeless = self.stillborn > self.fleet.limit();
         let pid = colleague.pid();
         let is_expected = colleague.is_leaving && lost.is_empty();
         let (guilty, doom) = (remains.guilty, colleague.doom);
-        Some(Dead { pid, guilty, lost, is_expected, is_ended: self.is_ended(), doom, is_hopeless })
+        Some(Dead { pid, guilty, lost, is_expected, is_ended: self.is_ended(), doom, is_natural })
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Office {
 pub(crate) struct Hands {
     /// `hire(descriptors) -> (pid, descriptor of its life)`.
     pub(crate) hire: Py<PyAny>,
-    /// `mourn(pid) -> str`: how a worker ended.
+    /// `mourn(pid) -> (str, bool)`: how a worker ended, and whether somebody killed it.
     pub(crate) mourn: Py<PyAny>,
     /// `lead(leader, fn)`: starts the leader's thread; `fn` is the first function that was submitted.
     pub(crate) lead: Py<PyAny>,
@@ -162,7 +162,9 @@ impl Office {
             self.mourn(py, dead);
         }
         for member in chores.hires {
-            if let Err(error) = self.hire(py, member) {
+            let Err(error) = self.hire(py, member) else { continue };
+            let has_others = self.desk().do_without(member);
+            if !has_others {
                 self.break_down(py, &format!("a worker process could not be started: {error}"));
             }
         }
@@ -178,8 +180,9 @@ impl Office {
 
     /// Learns how a worker ended, and says so to whom it concerns.
     pub(crate) fn mourn(self: &Arc<Self>, py: Python<'_>, dead: Dead) {
-        let words = self.hands.mourn.call1(py, (dead.pid,));
-        let words = words.and_then(|words| words.extract::<String>(py)).unwrap_or_else(|error| error.to_string());
+        let told = self.hands.mourn.call1(py, (dead.pid,)).and_then(|told| told.extract(py));
+        let (words, was_killed): (String, bool) = told.unwrap_or_else(|error| (error.to_string(), false));
+        let is_hopeless = self.desk().despair(dead.is_natural, was_killed);
         if dead.is_expected {
             return;
         }
@@ -191,7 +194,7 @@ impl Office {
             }
             return;
         }
-        let breaks = self.breaks_on_crash || dead.is_hopeless;
+        let breaks = self.breaks_on_crash || is_hopeless;
         let class = if breaks { names::broken_process_pool } else { names::worker_crashed };
         if dead.is_ended {
             fail(py, dead.guilty.into_iter().chain(dead.lost), class, &words);

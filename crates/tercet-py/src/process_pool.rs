@@ -70,24 +70,24 @@ impl Leader {
 }
 
 impl Leader {
-    /// Waits for the workers to leave, and ends those that do not.
+    /// Waits for the workers to leave. Those that were told to end at once and do not are killed.
     fn see_off(&self, py: Python<'_>) {
-        let until = Instant::now() + Duration::from_secs(2);
+        let grace = Instant::now() + Duration::from_secs(2);
         loop {
             let mut desk = self.0.desk();
             let lives = desk.lives();
-            let mut wakes = Wakes::new();
-            desk.dispatch(&self.0.bell, &mut Chores::default(), &mut wakes);
+            desk.dispatch(&self.0.bell, &mut Chores::default(), &mut Wakes::new());
             if lives.is_empty() {
                 return;
             }
-            if Instant::now() >= until {
+            let until = desk.is_ended().then_some(grace);
+            if until.is_some_and(|until| until <= Instant::now()) {
                 desk.colleagues.values().for_each(Colleague::kill);
             }
             drop(desk);
             let fds: Vec<BorrowedFd<'_>> = lives.iter().map(|(_, fd)| fd.as_fd()).collect();
-            let deadline = until.max(Instant::now() + Duration::from_millis(200));
-            let woken = py.outside(|| self.0.bell.wait(&fds, Some(deadline)));
+            let until = until.filter(|until| *until > Instant::now());
+            let woken = py.outside(|| self.0.bell.wait(&fds, until));
             if let Ok(Woken::Other(place)) = woken {
                 let dead = self.0.desk().bury(lives[place].0);
                 if let Some(dead) = dead {

@@ -245,6 +245,11 @@ impl<J> Fleet<J> {
         std::mem::take(&mut self.queue).into()
     }
 
+    /// Makes do with the members there are.
+    pub fn shrink(&mut self) {
+        self.limit = self.members.len();
+    }
+
     /// How many members there may be.
     pub fn limit(&self) -> usize {
         self.limit
