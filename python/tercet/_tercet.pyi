@@ -162,8 +162,8 @@ class ProcessPool:
         """Schedule `fn(*args, **kwargs)` with limits of its own."""
     def _kill(self, future: Future) -> bool:
         """Cancel a task, ending the process that runs it; return whether it is cancelled."""
-    def _workers(self) -> list[tuple[int, str, Callable[..., Any] | None, float | None, int, int]]:
-        """Return the workers: process number, state, what it calls, since when, private bytes, tasks done."""
+    def _workers(self) -> list[tuple[int, str, bytes | None, float | None, int, int]]:
+        """Return the workers: process number, state, how the call begins, since when, private bytes, tasks done."""
     @property
     def _broken(self) -> str | bool: ...
 

@@ -182,7 +182,10 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
 
     def workers(self) -> list[Worker]:
         """Return what the worker processes are at."""
-        return [Worker(*sight) for sight in self._workers()]
+        return [
+            Worker(pid, state, None if call is None else name_of_call(call), since, rss, tasks)
+            for pid, state, call, since, rss, tasks in self._workers()
+        ]
 
     def map(
         self,
@@ -273,7 +276,7 @@ class Worker(NamedTuple):
     state
         ``"starting"``, ``"resting"``, ``"running"`` or ``"leaving"``.
     function
-        What it calls, or ``None``.
+        Module and name of what it calls, or ``None``.
     since
         When that began, on the clock of `time.monotonic`.
     rss
@@ -284,7 +287,7 @@ class Worker(NamedTuple):
 
     pid: int
     state: str
-    function: Callable[..., Any] | None
+    function: str | None
     since: float | None
     rss: int
     tasks: int
@@ -311,6 +314,23 @@ class Limited:
         """Do what the pool's `map` does; each call is a task."""
         check_buffersize(buffersize)
         return map_by_submit(self.submit, fn, iterables, timeout, buffersize)
+
+
+def name_of_call(packed: bytes) -> str:
+    """Return what is called, by the first name that stands in a packed call."""
+    import pickletools
+
+    words: list[str] = []
+    try:
+        for opcode, argument, _ in pickletools.genops(packed):
+            if opcode.name == "STACK_GLOBAL":
+                break
+            if isinstance(argument, str):
+                words.append(argument)
+    except ValueError:
+        # Only the beginning is here.
+        pass
+    return ".".join(words[-2:]) or "?"
 
 
 def _limits(timeout: float | None, retries: int) -> tuple[float | None, int]:

@@ -104,6 +104,14 @@ def begin_dead() -> None:
 # --- ends ---
 
 
+class Target:
+    """An object with a method to be called elsewhere."""
+
+    def method(self) -> int:
+        """Return a number."""
+        return 7
+
+
 def take(seconds: float) -> None:
     """Take a time."""
     time.sleep(seconds)

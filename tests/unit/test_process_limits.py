@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
+import gc
 import importlib.util
 import os
+import pickle
 import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tercet.process_pool import ProcessPoolExecutor, Worker, WorkerCrashed
+from tercet.process_pool import ProcessPoolExecutor, Worker, WorkerCrashed, name_of_call
 from tercet.starter import ZygoteStarter
 
 pytestmark = pytest.mark.timeout(90)
@@ -284,7 +288,7 @@ def test_what_the_workers_are_at(pool: ProcessPoolExecutor, begun: Begun) -> Non
     pid = begun.wait()
     (worker,) = [worker for worker in pool.workers() if worker.pid == pid]
     assert isinstance(worker, Worker)
-    assert (worker.state, worker.function, worker.tasks) == ("running", T.stay, 0)
+    assert (worker.state, worker.function, worker.tasks) == ("running", "tasks_for_pools.stay", 0)
     assert worker.since is not None
     assert before <= worker.since <= time.monotonic()
     assert worker.rss > 1 << 20
@@ -302,6 +306,33 @@ def test_a_signal_from_elsewhere_is_a_crash(single: ProcessPoolExecutor, begun: 
     os.kill(begun.wait(), signal.SIGTERM)
     with pytest.raises(WorkerCrashed):
         future.result(PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        ((os.getpid, ()), "posix.getpid"),
+        ((len, ("argument",)), "builtins.len"),
+        ((functools.partial(T.echo, "x"), ()), "functools.partial"),
+        (("no function",), "no function"),
+        ((b"no words",), "?"),
+    ],
+)
+def test_a_call_is_named_by_how_it_begins(call: Any, name: str) -> None:
+    packed = pickle.dumps(call, 5)
+    assert name_of_call(packed) == name
+    assert isinstance(name_of_call(packed[:15]), str)
+
+
+def test_nothing_keeps_a_function_that_was_called(pool: ProcessPoolExecutor) -> None:
+    class_of_it = T.Target
+    target = class_of_it()
+    seen = weakref.ref(target)
+    future = pool.submit(target.method)
+    assert future.result(PATIENCE_S) == 7
+    del target
+    gc.collect()
+    assert seen() is None
 
 
 # --- workers that cannot begin ---

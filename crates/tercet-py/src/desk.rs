@@ -24,8 +24,6 @@ const PATIENCE: Duration = Duration::from_millis(1);
 pub(crate) struct Order {
     pub(crate) future: Py<Future>,
     pub(crate) call: Freight,
-    /// What is called, for who asks what a worker is at.
-    pub(crate) function: Py<PyAny>,
     /// How long it may take.
     pub(crate) timeout: Option<Duration>,
     /// How often it may be tried again if its worker dies.
@@ -59,7 +57,7 @@ pub(crate) enum Stage {
 
 /// Whether the leader sleeps, and until when if nothing wakes it.
 #[derive(Clone, Copy, Debug)]
-enum Sleep {
+pub(crate) enum Sleep {
     Awake,
     Until(Option<Instant>),
 }
@@ -246,15 +244,14 @@ impl Desk {
         }
     }
 
-    /// Announces that the leader is about to sleep, and says until when. Nothing if there is something to do.
-    pub(crate) fn announce(&mut self) -> Option<Option<Instant>> {
+    /// Announces that the leader is about to sleep, and until when. It stays awake if there is something to do.
+    pub(crate) fn announce(&mut self) -> Sleep {
         if self.colleagues.values_mut().all(Colleague::announce) {
-            let until = self.alarm();
-            self.sleep = Sleep::Until(until);
-            return Some(until);
+            self.sleep = Sleep::Until(self.alarm());
+        } else {
+            self.withdraw();
         }
-        self.withdraw();
-        None
+        self.sleep
     }
 
     pub(crate) fn withdraw(&mut self) {

@@ -36,6 +36,8 @@ const MAPPED: usize = 256 << 10;
 const LONG: usize = 1 << 20;
 /// How many buffers are remembered in case they come again.
 const REMEMBERED: usize = 16;
+/// As much of a body tells what is called.
+const FRONT: usize = 1 << 10;
 /// In the place of a slot: the buffer comes along.
 const ALONG: u32 = u32::MAX;
 /// The bit of [`Head::parts`] that says that the last handle is the body.
@@ -203,6 +205,15 @@ impl Freight {
         let along = |piece: &Piece| if let Piece::Along(bytes) = piece { bytes.len() } else { 0 };
         let pieces: usize = self.pieces.iter().map(|piece| Handle::SIZE + along(piece)).sum();
         pieces + if let Body::Bytes(bytes) = &self.body { bytes_of(bytes).len() } else { Handle::SIZE }
+    }
+
+    /// How its body begins.
+    pub(crate) fn front(&self) -> &[u8] {
+        let body = match &self.body {
+            Body::Bytes(bytes) => bytes_of(bytes),
+            Body::Lent(lot) => lot.slab().map_or(&[][..], |slab| slab),
+        };
+        &body[..body.len().min(FRONT)]
     }
 
     /// Its message, if that is nothing but bytes that are there.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tercet_shm::now_ns;
 
+use crate::colleague::Colleague;
 use crate::desk::{Desk, Order};
 
 /// How long a worker has to tidy up.
@@ -29,6 +30,16 @@ pub(crate) enum Cause {
     Time(Duration),
     /// Nobody wants the result.
     Cancelled,
+}
+
+/// What came of the wish to end a task.
+pub(crate) enum Aborted {
+    /// Its process ends.
+    Ending,
+    /// It had not begun, and will not. To drop it may run Python, which must not happen under the lock.
+    Taken(#[expect(dead_code, reason = "it is there to be dropped")] Order),
+    /// It is done.
+    TooLate,
 }
 
 impl Desk {
@@ -63,16 +74,16 @@ impl Desk {
     pub(crate) fn next_limit(&self) -> Option<Instant> {
         let now = Instant::now();
         let clock = now_ns();
-        let limit = |(name, colleague): (&u32, &crate::colleague::Colleague)| match &colleague.doom {
-            Some(doom) => (!doom.is_killed).then(|| doom.since + GRACE),
-            None => {
-                let held = colleague.end.watch.held();
-                let task = held.and_then(|held| self.fleet.sent(*name, held.task.get()));
-                let spent = held.filter(|_| task.is_some()).map_or(0, |held| clock.saturating_sub(held.began_ns));
-                // What it has not begun yet cannot reach its limit before that.
-                let timeout = task.or_else(|| self.fleet.first_sent(*name))?.job.timeout?;
-                now.checked_add(timeout.saturating_sub(Duration::from_nanos(spent)))
+        let limit = |(name, colleague): (&u32, &Colleague)| {
+            if let Some(doom) = &colleague.doom {
+                return (!doom.is_killed).then(|| doom.since + GRACE);
             }
+            let held = colleague.end.watch.held();
+            let task = held.and_then(|held| self.fleet.sent(*name, held.task.get()));
+            let spent = held.filter(|_| task.is_some()).map_or(0, |held| clock.saturating_sub(held.began_ns));
+            // What it has not begun yet cannot reach its limit before that.
+            let timeout = task.or_else(|| self.fleet.first_sent(*name))?.job.timeout?;
+            now.checked_add(timeout.saturating_sub(Duration::from_nanos(spent)))
         };
         self.colleagues.iter().filter_map(limit).min()
     }
@@ -94,14 +105,14 @@ impl Desk {
         true
     }
 
-    /// Ends a task that has been sent, or forgets it if it has not begun. False if it is done.
-    pub(crate) fn abort(&mut self, is_it: impl Fn(&Order) -> bool) -> Option<Option<Order>> {
+    /// Ends a task, whether it runs or waits.
+    pub(crate) fn abort(&mut self, is_it: impl Fn(&Order) -> bool) -> Aborted {
         if let Some((name, number)) = self.fleet.find_sent(&is_it) {
             if self.doom(name, number, Cause::Cancelled) {
-                return Some(None);
+                return Aborted::Ending;
             }
         }
-        self.fleet.take_waiting(is_it).map(Some)
+        self.fleet.take_waiting(is_it).map_or(Aborted::TooLate, Aborted::Taken)
     }
 
     /// Has workers leave that have grown too large.

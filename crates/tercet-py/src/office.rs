@@ -14,7 +14,7 @@ use tercet_sched::Wakes;
 use tercet_shm::{Bell, Woken};
 
 use crate::colleague::Colleague;
-use crate::desk::{Chores, Dead, Desk, Order, Stage};
+use crate::desk::{Chores, Dead, Desk, Order, Sleep, Stage};
 use crate::error::Error;
 use crate::freight;
 use crate::future::{Future, Outcome};
@@ -73,11 +73,11 @@ impl Office {
                 return chores;
             }
             let sleep = desk.announce();
-            let lives = if sleep.is_some() { desk.lives() } else { Vec::new() };
+            let lives = desk.lives();
             drop(desk);
             // Waiters are woken after the lock is gone, and before the leader sleeps.
             wakes.clear();
-            let Some(alarm) = sleep else { continue };
+            let Sleep::Until(alarm) = sleep else { continue };
             let until = alarm.or_else(|| (!is_rested).then(|| Instant::now() + freight::REST));
             let fds: Vec<BorrowedFd<'_>> = lives.iter().map(|(_, fd)| fd.as_fd()).collect();
             let woken = self.bell.wait(&fds, until);

@@ -30,7 +30,7 @@ use crate::door::Door;
 use crate::error::Error;
 use crate::freight::Freight;
 use crate::future::{Future, Outcome};
-use crate::limits;
+use crate::limits::{self, Aborted};
 use crate::names;
 use crate::office::{Hands, Office};
 use crate::pool;
@@ -185,7 +185,7 @@ impl ProcessPool {
             }
         };
         future.get().belongs_to(pool::OF_PROCESSES | u64::from(office.generation));
-        let order = Order { future: future.clone().unbind(), call, function: r#fn.clone().unbind(), timeout, retries };
+        let order = Order { future: future.clone().unbind(), call, timeout, retries };
         let mut chores = Chores::default();
         let mut wakes = Wakes::new();
         let mut desk = office.desk();
@@ -241,23 +241,25 @@ impl ProcessPool {
             return Ok(true);
         }
         let aborted = office.desk().abort(|order| order.future.as_ptr() == future.as_ptr());
-        let Some(order) = aborted else { return Ok(false) };
-        drop(order);
+        if matches!(aborted, Aborted::TooLate) {
+            return Ok(false);
+        }
         office.bell.ring().map_err(Error::from)?;
         Future::abort(future)
     }
 
-    /// Return the workers: process number, state, what it calls, since when (monotonic clock), private bytes, tasks done.
-    fn _workers(&self, py: Python<'_>) -> Vec<Sight> {
+    /// Return the workers: process number, state, how the packed call begins, since when (monotonic clock), private bytes,
+    /// tasks done.
+    fn _workers(&self) -> Vec<Sight> {
         let Some(office) = self.0.get() else { return Vec::new() };
         let desk = office.desk();
         let see = |(name, colleague): (&u32, &Colleague)| {
             let (pid, _) = colleague.process.as_ref()?;
             let status = colleague.end.watch.status().ok()?;
             let task = status.held.and_then(|held| Some((desk.fleet.sent(*name, held.task.get())?, held.began_ns)));
-            let function = task.map(|(task, _)| task.job.function.clone_ref(py));
+            let call = task.map(|(task, _)| task.job.call.front().to_vec());
             let since = task.map(|(_, began_ns)| began_ns as f64 / 1e9);
-            Some((*pid, name_of(status.state), function, since, limits::private_bytes(*pid), status.tasks_done))
+            Some((*pid, name_of(status.state), call, since, limits::private_bytes(*pid), status.tasks_done))
         };
         desk.colleagues.iter().filter_map(see).collect()
     }
@@ -272,7 +274,7 @@ impl ProcessPool {
 }
 
 /// What can be seen of a worker.
-type Sight = (i32, &'static str, Option<Py<PyAny>>, Option<f64>, u64, u64);
+type Sight = (i32, &'static str, Option<Vec<u8>>, Option<f64>, u64, u64);
 
 fn name_of(state: State) -> &'static str {
     match state {
