@@ -6,6 +6,7 @@ This file is read on both sides, and by workers before anything else of tercet, 
 from __future__ import annotations
 
 from _pickle import dumps, loads
+from itertools import starmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     # Something whose bytes can be read; what that is called depends on the version of Python.
     Buffer: TypeAlias = Any
 
-__all__ = ["pack", "pack_any", "run", "unpack"]
+__all__ = ["CALL", "EACH", "EACH_STARRED", "pack", "pack_any", "run", "unpack"]
+
+CALL, EACH, EACH_STARRED = range(3)
+"""What a worker does with the task of a `Pool`: call a function, or call it for each item, starred or not."""
 
 
 def pack(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bytes:
@@ -43,18 +47,30 @@ def _pack_by_value(value: Any, refusal: Exception) -> bytes:
 
 def run(packed: Buffer) -> tuple[bool, bytes]:
     """Run a packed call: whether it failed, and its result or its exception, packed."""
+    way = None
     try:
         call = loads(packed)
-        value = call[0](*call[1], **call[2]) if len(call) == 3 else call[0](*call[1])
+        if len(call) == 2:
+            value = call[0](*call[1])
+        elif len(call) == 3:
+            value = call[0](*call[1], **call[2])
+        else:
+            fn, args, kwargs, way = call
+            if way == CALL:
+                value = fn(*args, **kwargs)
+            elif way == EACH:
+                value = list(map(fn, args))
+            else:
+                value = list(starmap(fn, args))
     except BaseException as error:
-        return True, _pack_error(error)
+        return True, _pack_error(error, way is not None)
     try:
         return False, pack_any(value)
     except BaseException as error:
-        return True, _pack_error(error)
+        return True, _pack_error(error if way is None else _unsent(error, value))
 
 
-def _pack_error(error: BaseException) -> bytes:
+def _pack_error(error: BaseException, is_of_pool: bool = False) -> bytes:
     import traceback
 
     if error.__traceback__ is not None:
@@ -69,14 +85,26 @@ def _pack_error(error: BaseException) -> bytes:
         text = str(error)
     except Exception:
         text = "(its text cannot be read)"
+    packed = None
     try:
         packed = dumps(error, 5)
-        if type(loads(packed)) is kind:
-            # The name goes along: the other side may not be able to rebuild what this one can.
-            return dumps((packed, name, text, trace), 5)
+        if type(loads(packed)) is not kind:
+            packed = None
+    except Exception as refusal:
+        packed = dumps(_unsent(refusal, error), 5) if is_of_pool else None
+    # The name goes along: the other side may not be able to rebuild what this one can.
+    return dumps((packed, name, text, trace), 5)
+
+
+def _unsent(refusal: BaseException, value: Any) -> Exception:
+    """Return the error that `multiprocessing.Pool` has for what cannot be sent back."""
+    from multiprocessing.pool import MaybeEncodingError
+
+    try:
+        return MaybeEncodingError(refusal, value)
     except Exception:
-        pass
-    return dumps((None, name, text, trace), 5)
+        # It does not even have a text.
+        return MaybeEncodingError(refusal, type(value))
 
 
 def unpack(packed: Buffer, has_failed: bool) -> Any:

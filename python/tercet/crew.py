@@ -1,0 +1,253 @@
+"""The workers of a `Pool`, what feeds them, and the thread of its callbacks.
+
+Life cycle
+----------
+1. A crew is an executor: `send` gives a task to a worker and returns its future, whatever becomes of it.
+2. A *feeder* is whoever still has items to send: a `map` that is being packed, or the thread behind an `imap`. After
+   `close` the workers stay until the last feeder has gone.
+3. The *clerk* is a thread that starts with the first callback, and calls one after the other. It is asked by the futures,
+   in the order in which they end.
+4. `terminate` ends the workers, by force where a word is not enough; then the clerk ends, who calls nobody any more.
+
+A pool holds its crew, but nothing here holds a pool: one that is forgotten is collected, and its crew terminated.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.context import BaseContext
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from tercet import _tercet
+from tercet.errors import PoolTerminated
+from tercet.futures import ALL_COMPLETED, Future
+from tercet.parcel import CALL, EACH, EACH_STARRED, pack_any
+from tercet.process_pool import ProcessPoolExecutor
+
+__all__ = ["Clerk", "Crew", "each", "each_starred", "failed"]
+
+_GRACE_S = 2.0
+
+
+def each(fn: Callable[..., Any], items: Iterable[Any]) -> list[Any]:
+    """Stand for the calls of a chunk; `parcel.run` makes them, in a worker that does not know this module."""
+    return list(map(fn, items))
+
+
+def each_starred(fn: Callable[..., Any], items: Iterable[Iterable[Any]]) -> list[Any]:
+    """Stand for the calls of a chunk whose items are arguments."""
+    return [fn(*item) for item in items]
+
+
+_WAYS = {each: EACH, each_starred: EACH_STARRED}
+
+
+def _pack(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bytes:
+    way = _WAYS.get(fn.func) if type(fn) is partial else None
+    if type(fn) is partial and way is not None:
+        return pack_any((fn.args[0], args[0], None, way))
+    return pack_any((fn, args, kwargs or {}, CALL))
+
+
+class Crew(ProcessPoolExecutor):
+    """The workers of a pool."""
+
+    def __init__(
+        self,
+        processes: int,
+        context: BaseContext | None,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        tasks_per_worker: int | None,
+    ) -> None:
+        self._tasks_per_worker = tasks_per_worker
+        self._changed = threading.Condition()
+        self._feeders = 0
+        self._is_closed = False
+        self.is_terminated = False
+        self.clerk = Clerk(self)
+        super().__init__(processes, context, initializer, initargs)
+        # A program that ends terminates its pools, and does not wait for them.
+        self._lead.is_awaited = False
+
+    def _open(self, limit: int, **hands: Any) -> None:
+        # Unlike an executor, a pool may replace workers that it has forked.
+        super()._open(limit, **{**hands, "pack": _pack, "tasks_per_worker": self._tasks_per_worker})
+
+    def start(self) -> None:
+        """Start all workers that there may be."""
+        # It prepares for a function that needs nothing.
+        self._start(len)
+
+    def workers(self) -> list[Any]:
+        """Return what stands for the processes that are alive."""
+        return list(self._processes.values())
+
+    @property
+    def ahead(self) -> int:
+        """How many tasks a feeder may send ahead of the workers."""
+        return max(32, 4 * self._max_workers)
+
+    def send(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> _tercet.Future:
+        """Send a task. One that cannot be sent has failed."""
+        if self.is_terminated:
+            return failed(PoolTerminated())
+        try:
+            return self.submit(fn, *args, **kwargs)
+        except BrokenExecutor as error:
+            return failed(error)
+        except RuntimeError:
+            if not self._is_closed:
+                raise
+            return failed(PoolTerminated() if self.is_terminated else ValueError("Pool not running"))
+
+    def sent(self, run: Callable[..., Any], source: Iterable[Any]) -> Iterator[_tercet.Future]:
+        """Send a task for each item; where the items end in an error, that is the end of the tasks as well."""
+        try:
+            for item in source:
+                yield self.send(run, item)
+                if self.is_terminated:
+                    return
+        except Exception as error:
+            yield failed(error)
+
+    @contextmanager
+    def feeding(self) -> Generator[None]:
+        """Keep the workers from leaving meanwhile."""
+        self.begin_feeding()
+        try:
+            yield
+        finally:
+            self.end_feeding()
+
+    def begin_feeding(self) -> None:
+        """Add a feeder."""
+        with self._changed:
+            if self._is_closed:
+                raise ValueError("Pool not running")
+            self._feeders += 1
+
+    def end_feeding(self) -> None:
+        """Let a feeder go."""
+        with self._changed:
+            self._feeders -= 1
+            is_last = self._is_closed and not self._feeders
+            self._changed.notify_all()
+        if is_last:
+            self._close(False)
+
+    def feed(self, run: Callable[..., Any], source: Iterator[Any], take: Callable[[_tercet.Future | None], None]) -> None:
+        """Send a task for each item, not too far ahead of the workers, and give the futures away; then nothing."""
+        out: deque[_tercet.Future] = deque()
+        try:
+            for future in self.sent(run, source):
+                take(future)
+                out.append(future)
+                if len(out) >= self.ahead:
+                    _tercet.wait([out[self.ahead // 2]], None, ALL_COMPLETED)
+                    for _ in range(self.ahead // 2):
+                        out.popleft()
+        finally:
+            take(None)
+            self.end_feeding()
+
+    def feed_aside(self, *how: Any) -> None:
+        """Do as `feed` does, in a thread of its own."""
+        self.begin_feeding()
+        try:
+            Thread(target=self.feed, args=how, name="tercet-feeder", daemon=True).start()
+        except BaseException:
+            self.end_feeding()
+            raise
+
+    def close(self) -> None:
+        """Take no more feeders; the workers leave when the last one has gone and all is done."""
+        with self._changed:
+            was_closed, self._is_closed = self._is_closed, True
+            is_fed = not self._feeders
+        if is_fed and not was_closed:
+            self._close(False)
+
+    def terminate(self) -> None:
+        """End the workers at once."""
+        import signal
+
+        with self._changed:
+            self._is_closed = self.is_terminated = True
+            self._changed.notify_all()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self._end(number)
+            if self._has_left(_GRACE_S):
+                break
+        self.clerk.leave()
+
+    def join(self) -> None:
+        """Wait until all is done, once the crew is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.is_terminated or not self._feeders)
+        self._has_left(None)
+        self.clerk.leave()
+
+    def _has_left(self, timeout_s: float | None) -> bool:
+        leader = self._lead.thread
+        if leader is None or leader is threading.current_thread():
+            return leader is None
+        leader.join(timeout_s)
+        return not leader.is_alive()
+
+
+class Clerk:
+    """Calls callbacks, one after the other."""
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+        self._lock = threading.Lock()
+        self._thread: Thread | None = None
+        self._calls: SimpleQueue[Callable[[bool], None] | None] = SimpleQueue()
+        # From any thread, even in the middle of a collection: it takes no lock.
+        self.ask = self._calls.put
+
+    def begin(self) -> None:
+        """Be there for callbacks."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = Thread(target=self._work, name="tercet-callbacks", daemon=True)
+                self._thread.start()
+
+    def leave(self) -> None:
+        """Do what was asked for, and end."""
+        with self._lock:
+            thread = self._thread
+        if thread is not None and thread.is_alive():
+            self._calls.put(None)
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            try:
+                # Those of a pool that was terminated learn that they are done, and no more.
+                call(self._crew.is_terminated)
+            except BaseException:
+                _report()
+            del call
+
+
+def _report() -> None:
+    import sys
+
+    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+
+def failed(error: BaseException) -> Any:
+    """Return the future of a task that has failed before it could begin."""
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future
