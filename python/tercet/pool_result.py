@@ -156,7 +156,7 @@ class ApplyResult(multiprocessing.pool.ApplyResult[T]):
         _when_all_are_done(self._futures, lambda: clerk.ask(tell))
 
 
-class MapResult(ApplyResult[list[T]]):
+class MapResult(ApplyResult[list[T]], multiprocessing.pool.MapResult):  # type: ignore[type-arg]
     """What the calls of a `map` will have come to."""
 
     _chunksize: int

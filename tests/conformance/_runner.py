@@ -1,6 +1,6 @@
-"""Runs CPython's `test_concurrent_futures` in this interpreter, and writes down what became of each test.
+"""Runs a suite of CPython's in this interpreter, and writes down what became of each test.
 
-`threads.py` starts it, in an interpreter that `_site/sitecustomize.py` has prepared. Every test that starts and every
+`threads.py` and `processes.py` start it, in an interpreter that `_site/sitecustomize.py` has prepared. Every test that starts and every
 result is a line of JSON, written at once: a test that never ends is known by having no result.
 """
 
@@ -10,6 +10,7 @@ import argparse
 import faulthandler
 import importlib
 import json
+import os
 import pkgutil
 import sys
 import unittest
@@ -19,7 +20,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-SUITE = "test.test_concurrent_futures"
+FUTURES = "test.test_concurrent_futures"
 # Tests of processes and of interpreters that do not say by an `executor_type` what they are about.
 OTHER_ENGINES = ("ProcessPool", "InterpreterPool", "FailingInitializerResources", "AsyncioLoop")
 
@@ -30,13 +31,28 @@ def main() -> int:
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--limit", type=float, required=True, help="seconds for one test")
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--suite", default=FUTURES)
+    parser.add_argument("--method", default="", help="a start method, for tests of processes")
+    parser.add_argument("--classes", default="", help="classes of tests, divided by commas")
     parser.add_argument("patterns", nargs="*")
     options = parser.parse_args()
     keep_the_environment()
     confirm()
-    chosen = [test for test in tests_of(SUITE) if is_of_threads(test) and is_chosen(test.id(), options.patterns)]
-    with options.results.open("w") as file:
-        runner = unittest.TextTestRunner(verbosity=2, resultclass=lambda *words: Noted(*words, file, options.limit))
+    known = {json.loads(line)["test"] for line in options.results.read_text().splitlines()}
+    prefix = "" if options.method else f"{FUTURES}."
+    chosen = [
+        test
+        for test in tests_of(options.suite)
+        if is_of(test, options.method, options.classes)
+        and is_chosen(test.id(), options.patterns)
+        and name_of(test, prefix) not in known
+    ]
+    with options.results.open("a") as file:
+
+        def result(*words: Any) -> unittest.TextTestResult:
+            return Noted(*words, file, options.limit, prefix)
+
+        runner = unittest.TextTestRunner(verbosity=2, resultclass=result)
         for _ in range(options.repeat):
             runner.run(unittest.TestSuite(chosen))
     return 0
@@ -50,9 +66,14 @@ def keep_the_environment() -> None:
 
 def confirm() -> None:
     """Make sure that the tests meet tercet's classes, here and in the interpreters that they start."""
-    check = "import concurrent.futures as there, tercet; assert there.ThreadPoolExecutor is tercet.ThreadPoolExecutor"
-    exec(check)
-    importlib.import_module("test.support.script_helper").assert_python_ok("-c", check)
+    names = os.environ.get("TERCET_CONFORMANCE_NAMES", "").split()
+    pairs = [f"concurrent.futures.{name}=tercet.{name}" for name in names]
+    pairs += os.environ.get("TERCET_CONFORMANCE_PAIRS", "").split()
+    for theirs, _, ours in (pair.partition("=") for pair in pairs):
+        modules = ", ".join(name.rpartition(".")[0] for name in (theirs, ours))
+        check = f"import {modules}; assert {theirs} is {ours}"
+        exec(check)
+        importlib.import_module("test.support.script_helper").assert_python_ok("-c", check)
 
 
 def tests_of(name: str) -> Iterator[unittest.TestCase]:
@@ -72,6 +93,23 @@ def flattened(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
             yield test
 
 
+def is_of(test: unittest.TestCase, method: str, classes: str) -> bool:
+    """Say whether a test is one of those that are asked for."""
+    kind = type(test)
+    if classes:
+        return kind.__name__ in classes.split(",")
+    if not method:
+        return is_of_threads(test)
+    if kind.__name__ == "FailingInitializerResourcesTest":
+        return test.id().endswith(f"_{method}")
+    return getattr(kind, "executor_type", None) is ProcessPoolExecutor and getattr(kind, "ctx", None) == method
+
+
+def name_of(test: unittest.TestCase, prefix: str) -> str:
+    """Return what the lists call a test: with no prefix to be cut, its class and its own name."""
+    return test.id().removeprefix(prefix) if prefix else ".".join(test.id().rsplit(".", 2)[1:])
+
+
 def is_of_threads(test: unittest.TestCase) -> bool:
     """Say whether a test is about threads or futures, and not about processes."""
     kind = type(test)
@@ -89,14 +127,14 @@ def is_chosen(name: str, patterns: list[str]) -> bool:
 class Noted(unittest.TextTestResult):
     """Results, each written down as it comes. A test that takes too long shows its stacks and ends the run."""
 
-    def __init__(self, stream: Any, descriptions: bool, verbosity: int, file: Any, limit: float) -> None:
+    def __init__(self, stream: Any, descriptions: bool, verbosity: int, file: Any, limit: float, prefix: str) -> None:
         super().__init__(stream, descriptions, verbosity)
         self.file = file
         self.limit = limit
+        self.prefix = prefix
 
     def note(self, test: unittest.TestCase, became: str) -> None:
-        name = test.id().removeprefix(f"{SUITE}.")
-        self.file.write(json.dumps({"test": name, "became": became}) + "\n")
+        self.file.write(json.dumps({"test": name_of(test, self.prefix), "became": became}) + "\n")
         self.file.flush()
 
     def startTest(self, test: unittest.TestCase) -> None:
@@ -119,6 +157,10 @@ class Noted(unittest.TextTestResult):
     def addError(self, test: unittest.TestCase, err: Any) -> None:
         super().addError(test, err)
         self.note(test, "failed")
+
+    def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:
+        super().addExpectedFailure(test, err)
+        self.note(test, "passed")
 
     def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:
         super().addSubTest(test, subtest, err)

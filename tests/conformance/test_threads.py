@@ -12,6 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent))
 
+import _judge
 import _suite
 import threads
 
@@ -52,8 +53,8 @@ def test_every_exception_has_a_reason() -> None:
 # --- the judge ------------------------------------------------------------------------------------------------
 
 
-def results(exit_code: int = 0, **became: str) -> threads.Results:
-    return threads.Results(exit_code, {test: Counter(["started", *words.split()]) for test, words in became.items()})
+def results(exit_code: int = 0, **became: str) -> _judge.Results:
+    return _judge.Results(exit_code, {test: Counter(["started", *words.split()]) for test, words in became.items()})
 
 
 def test_all_is_well_when_all_pass_but_what_is_listed() -> None:
@@ -74,7 +75,7 @@ def test_all_is_well_when_all_pass_but_what_is_listed() -> None:
         (results(3, one="passed"), "the run ended with exit code 3"),
     ],
 )
-def test_what_is_not_as_it_should_be_is_said(run: threads.Results, fault: str) -> None:
+def test_what_is_not_as_it_should_be_is_said(run: _judge.Results, fault: str) -> None:
     assert list(run.faults({"listed": "It reaches into a lock."})) == [fault]
 
 
@@ -82,4 +83,4 @@ def test_a_test_without_a_result_never_ended(tmp_path: Path) -> None:
     file = tmp_path / "results.jsonl"
     lines = [("one", "started"), ("one", "passed"), ("two", "started")]
     file.write_text("".join(f'{{"test": "{test}", "became": "{became}"}}\n' for test, became in lines))
-    assert threads.read(file) == {"one": Counter(["started", "passed"]), "two": Counter(["started", "hung"])}
+    assert _judge.read(file) == {"one": Counter(["started", "passed"]), "two": Counter(["started", "hung"])}
