@@ -255,7 +255,18 @@ def _serve_spawned(
             os._exit(1)
         threading.Thread(target=_end_with, args=(life,), daemon=True).start()
     segment, mine, theirs = fds
-    _tercet.serve(segment, mine, theirs, lambda: zygote.begin(initializer, initargs), parcel.run)
+    _tercet.serve(segment, mine, theirs, lambda: _begin(initializer, initargs), parcel.run)
+
+
+def _begin(initializer: Initializer, initargs: tuple[Any, ...]) -> None:
+    from multiprocessing.util import _exit_function  # type: ignore[attr-defined]
+
+    try:
+        zygote.begin(initializer, initargs)
+    except BaseException:
+        # What it has said to a queue of the program is there before the pool breaks.
+        _exit_function()
+        raise
 
 
 def _end_with(life: int) -> None:

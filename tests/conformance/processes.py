@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
 
-from _judge import COLUMNS, Results, ask, exceptions, find_tests, interpreters, print_table, read, run_alone
+from _judge import COLUMNS, Listed, Results, ask, exceptions, find_tests, interpreters, print_table, read, run_alone
 
 from house.message import Refusal, say
 from house.process import child_environment
@@ -119,10 +119,10 @@ def run(options: argparse.Namespace) -> int:
                     there[key] = Results()
                     if not options.no_baseline:
                         there[key] = run_row(python, row | {}, method, tests, options, (*where[:2], "nothing"))
-                        lines.append(line_of((full_version, method, "nothing"), there[key], {}))
+                        lines.append(line_of((full_version, method, "nothing"), there[key], Listed({})))
                 results = run_row(python, row, method, tests, options, where)
                 listed = exceptions("processes", on=version, method=method, row=name)
-                explained = listed | failed_by_both(there[key], results)
+                explained = Listed(listed | failed_by_both(there[key], results), listed.sometimes)
                 lines.append(line_of(where, results, explained))
                 faults += [f"Python {', '.join(where)}: {fault}" for fault in results.faults(explained)]
     print_table(lines, 3)
@@ -137,7 +137,7 @@ def failed_by_both(there: Results, here: Results) -> dict[str, str]:
     return {test: "It fails there as well." for test in both if here.verdict(test) == "failed"}
 
 
-def line_of(where: tuple[str, str, str], results: Results, explained: dict[str, str]) -> tuple[str, ...]:
+def line_of(where: tuple[str, str, str], results: Results, explained: Listed) -> tuple[str, ...]:
     """Return one line of the table."""
     counted = results.count(explained)
     return (*where, *(str(counted[column]) for column in COLUMNS))

@@ -1,0 +1,47 @@
+"""A slice of `./x conformance processes` for every change: a fork of this interpreter, and what takes no long sleep."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parent))
+
+import _suite
+import processes
+
+HERE = Path(__file__).resolve().parent
+VERSION = "{}.{}".format(*sys.version_info)
+
+SLICES = {
+    "ProcessPoolExecutor": ("ForkWait*.test_[af]*", "ForkProcessPoolExecutorTest.test_[!ifm]*", "ForkExecutorDead*.test_cr*"),
+    "Pool": ("Pool.test_[!art]*", "PoolWorkerErrors*", "TestInitializers*"),
+}
+
+
+@pytest.mark.skipif(
+    _suite.is_missing(Path(sys.executable)) and not _suite.stored(VERSION),
+    reason=f"this Python {VERSION} came without CPython's tests; `./x conformance processes` fetches them",
+)
+@pytest.mark.parametrize("row", SLICES)
+def test_the_tests_of_the_standard_library_pass(row: str) -> None:
+    words = [sys.executable, HERE / "processes.py", "--no-fetch", "--no-baseline", "--method", "fork", "--limit", "60"]
+    answer = subprocess.run(
+        [*words, "--row", row, *SLICES[row]], capture_output=True, text=True, timeout=110, check=False
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    ran = int(answer.stdout.splitlines()[1].split()[-5])
+    assert ran >= 12, answer.stdout
+
+
+def test_every_exception_has_a_reason() -> None:
+    table = tomllib.loads((HERE / "processes.toml").read_text())
+    for entry in table.get("exception", ()):
+        assert set(entry) <= {"test", "row", "method", "on", "sometimes", "why"}
+        assert entry["why"].endswith(".")
+        assert set(entry.get("row", ())) <= set(processes.ROWS)
+        assert set(entry.get("method", ())) <= set(processes.METHODS)
