@@ -5,8 +5,8 @@ Life cycle
 1. A crew is an executor: `send` gives a task to a worker and returns its future, whatever becomes of it.
 2. A *feeder* is whoever still has items to send: a `map` that is being packed, or the thread behind an `imap`. After
    `close` the workers stay until the last feeder has gone.
-3. The *clerk* is a thread that starts with the first callback, and calls one after the other. It is asked by the futures,
-   in the order in which they end.
+3. The *clerk* is a thread that starts with the first callback, and calls one after the other. It is asked by the
+   futures, in the order in which they end.
 4. `terminate` ends the workers, by force where a word is not enough; then the clerk ends, who calls nobody any more.
 
 A pool holds its crew, but nothing here holds a pool: one that is forgotten is collected, and its crew terminated.
@@ -14,6 +14,7 @@ A pool holds its crew, but nothing here holds a pool: one that is forgotten is c
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -31,7 +32,9 @@ from tercet.futures import ALL_COMPLETED, Future
 from tercet.parcel import CALL, EACH, EACH_STARRED, pack_any
 from tercet.process_pool import ProcessPoolExecutor
 
-__all__ = ["Clerk", "Crew", "each", "each_starred", "failed"]
+__all__ = ["AnyFuture", "Clerk", "Crew", "each", "each_starred", "failed"]
+
+AnyFuture = concurrent.futures.Future[Any]
 
 _GRACE_S = 2.0
 
@@ -95,7 +98,7 @@ class Crew(ProcessPoolExecutor):
         """How many tasks a feeder may send ahead of the workers."""
         return max(32, 4 * self._max_workers)
 
-    def send(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> _tercet.Future:
+    def send(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AnyFuture:
         """Send a task. One that cannot be sent has failed."""
         if self.is_terminated:
             return failed(PoolTerminated())
@@ -106,9 +109,13 @@ class Crew(ProcessPoolExecutor):
         except RuntimeError:
             if not self._is_closed:
                 raise
-            return failed(PoolTerminated() if self.is_terminated else ValueError("Pool not running"))
+            # Between the question whether the pool runs and this, another thread has closed it.
+            return failed(self._refusal())
 
-    def sent(self, run: Callable[..., Any], source: Iterable[Any]) -> Iterator[_tercet.Future]:
+    def _refusal(self) -> Exception:
+        return PoolTerminated() if self.is_terminated else ValueError("Pool not running")
+
+    def sent(self, run: Callable[..., Any], source: Iterable[Any]) -> Iterator[AnyFuture]:
         """Send a task for each item; where the items end in an error, that is the end of the tasks as well."""
         try:
             for item in source:
@@ -143,9 +150,9 @@ class Crew(ProcessPoolExecutor):
         if is_last:
             self._close(False)
 
-    def feed(self, run: Callable[..., Any], source: Iterator[Any], take: Callable[[_tercet.Future | None], None]) -> None:
+    def feed(self, run: Callable[..., Any], source: Iterator[Any], take: Callable[[AnyFuture | None], None]) -> None:
         """Send a task for each item, not too far ahead of the workers, and give the futures away; then nothing."""
-        out: deque[_tercet.Future] = deque()
+        out: deque[AnyFuture] = deque()
         try:
             for future in self.sent(run, source):
                 take(future)
@@ -246,7 +253,7 @@ def _report() -> None:
     threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
-def failed(error: BaseException) -> Any:
+def failed(error: BaseException) -> AnyFuture:
     """Return the future of a task that has failed before it could begin."""
     future: Future[Any] = Future()
     future.set_exception(error)

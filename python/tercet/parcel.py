@@ -98,13 +98,14 @@ def _pack_error(error: BaseException, is_of_pool: bool = False) -> bytes:
 
 def _unsent(refusal: BaseException, value: Any) -> Exception:
     """Return the error that `multiprocessing.Pool` has for what cannot be sent back."""
-    from multiprocessing.pool import MaybeEncodingError
+    from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
 
     try:
-        return MaybeEncodingError(refusal, value)
+        error: Exception = MaybeEncodingError(refusal, value)
     except Exception:
         # It does not even have a text.
-        return MaybeEncodingError(refusal, type(value))
+        error = MaybeEncodingError(refusal, type(value))
+    return error
 
 
 def unpack(packed: Buffer, has_failed: bool) -> Any:

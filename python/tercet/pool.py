@@ -78,7 +78,7 @@ class Pool(multiprocessing.pool.Pool):
             processes = _cpu_count()
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
-        if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
+        if maxtasksperchild is not None and not _is_count(maxtasksperchild):
             raise ValueError("maxtasksperchild must be a positive int or None")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
@@ -119,7 +119,7 @@ class Pool(multiprocessing.pool.Pool):
         if self._state != RUN:
             raise ValueError("Pool not running")
 
-    def apply(self, func: Callable[..., T], args: Iterable[Any] = (), kwds: Mapping[str, Any] = {}) -> T:  # noqa: B006
+    def apply(self, func: Callable[..., T], args: Iterable[Any] = (), kwds: Mapping[str, Any] = {}) -> T:
         """Return ``func(*args, **kwds)``, called in a worker.
 
         Parameters
@@ -135,7 +135,7 @@ class Pool(multiprocessing.pool.Pool):
         self,
         func: Callable[..., T],
         args: Iterable[Any] = (),
-        kwds: Mapping[str, Any] = {},  # noqa: B006
+        kwds: Mapping[str, Any] = {},
         callback: Callable[[T], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> ApplyResult[T]:
@@ -243,7 +243,10 @@ class Pool(multiprocessing.pool.Pool):
             How many tasks may be under way or done ahead of the results that were taken; items are then drawn only as
             results are taken, and not at all once the pool is closed. ``None`` sets no bound to the results.
         """
-        return self._stream(IMapIterator, func, iterable, chunksize, buffersize)
+        results: multiprocessing.pool.IMapIterator[T] = self._stream(
+            IMapIterator, func, iterable, chunksize, buffersize
+        )
+        return results
 
     def imap_unordered(
         self,
@@ -260,7 +263,10 @@ class Pool(multiprocessing.pool.Pool):
         func, iterable, chunksize, buffersize
             As in `imap`.
         """
-        return self._stream(IMapUnorderedIterator, func, iterable, chunksize, buffersize)
+        results: multiprocessing.pool.IMapIterator[T] = self._stream(
+            IMapUnorderedIterator, func, iterable, chunksize, buffersize
+        )
+        return results
 
     def close(self) -> None:
         """Take no more tasks; the workers leave when those that there are have ended."""
@@ -335,6 +341,10 @@ class Pool(multiprocessing.pool.Pool):
             return kind._of(self, func, iterable, buffersize)
         chunks = kind._of(self, partial(each, func), _chunks(iterable, chunksize), buffersize)
         return (item for chunk in chunks for item in chunk)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value > 0
 
 
 def _check_chunksize(chunksize: int) -> None:

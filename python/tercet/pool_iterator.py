@@ -1,7 +1,7 @@
 """What `Pool.imap` and `Pool.imap_unordered` return.
 
-Futures come in through `_take`, from a feeder or, with a bounded buffer, from whoever asks for the next result. In order
-the first of them is waited for; without order each comes again when it is done.
+Futures come in through `_take`, from a feeder or, with a bounded buffer, from whoever asks for the next result. In
+order the first of them is waited for; without order each comes again when it is done.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from multiprocessing import TimeoutError as NotInTime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tercet import _tercet
-from tercet.crew import failed
+from tercet.crew import AnyFuture, failed
 from tercet.futures import ALL_COMPLETED
 from tercet.pool_result import failure
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IMapIterator", "IMapUnorderedIterator"]
 
-I = TypeVar("I", bound="IMapIterator")
+Self = TypeVar("Self", bound="IMapIterator")
 
 
 class IMapIterator(multiprocessing.pool.IMapIterator):  # type: ignore[type-arg]  # not generic when it runs
@@ -33,13 +33,13 @@ class IMapIterator(multiprocessing.pool.IMapIterator):  # type: ignore[type-arg]
 
     _pool: Pool | None
     _condition: threading.Condition
-    _here: deque[_tercet.Future]
+    _here: deque[AnyFuture]
     _under_way: int
     _is_fed: bool
     _draw: Callable[[], None]
 
     @classmethod
-    def _of(cls: type[I], pool: Pool, run: Callable[..., Any], items: Iterable[Any], buffersize: int | None) -> I:
+    def _of(cls: type[Self], pool: Pool, run: Callable[..., Any], items: Iterable[Any], buffersize: int | None) -> Self:
         self = cls.__new__(cls)
         self._pool = pool
         self._condition = threading.Condition()
@@ -49,7 +49,7 @@ class IMapIterator(multiprocessing.pool.IMapIterator):  # type: ignore[type-arg]
         self._draw = _no_more
         crew = pool._crew
         if buffersize is not None:
-            source = _Source(crew, run, iter(items), self._take, buffersize)
+            source = _Source(crew, run, iter(items), self._take)
             source.fill(lambda: self._out() < buffersize)
             self._draw = lambda: source.fill(lambda: self._out() <= buffersize)
         elif type(items) in (list, tuple, range) and len(items) < crew.ahead:  # type: ignore[arg-type]
@@ -59,7 +59,7 @@ class IMapIterator(multiprocessing.pool.IMapIterator):  # type: ignore[type-arg]
             crew.feed_aside(run, _begun(items), self._take)
         return self
 
-    def __iter__(self: I) -> I:
+    def __iter__(self: Self) -> Self:
         return self
 
     def next(self, timeout: float | None = None) -> Any:
@@ -91,9 +91,9 @@ class IMapIterator(multiprocessing.pool.IMapIterator):  # type: ignore[type-arg]
             # The exception knows this frame: a circle.
             del error, future
 
-    __next__ = next
+    __next__ = next  # noqa: A003  # it is what the standard library calls it
 
-    def _next(self, deadline: float | None) -> _tercet.Future | None:
+    def _next(self, deadline: float | None) -> AnyFuture | None:
         while True:
             with self._condition:
                 if not self._condition.wait_for(lambda: self._here or self._is_fed, _left(deadline)):
@@ -112,7 +112,7 @@ class IMapIterator(multiprocessing.pool.IMapIterator):  # type: ignore[type-arg]
     def _out(self) -> int:
         return len(self._here)
 
-    def _take(self, future: _tercet.Future | None) -> None:
+    def _take(self, future: AnyFuture | None) -> None:
         with self._condition:
             if future is None:
                 self._is_fed = True
@@ -124,7 +124,7 @@ class IMapIterator(multiprocessing.pool.IMapIterator):  # type: ignore[type-arg]
 class IMapUnorderedIterator(IMapIterator, multiprocessing.pool.IMapUnorderedIterator):  # type: ignore[type-arg]
     """The results of `imap_unordered`, as they come."""
 
-    def _next(self, deadline: float | None) -> _tercet.Future | None:
+    def _next(self, deadline: float | None) -> AnyFuture | None:
         with self._condition:
             while not self._here:
                 if self._is_fed and not self._under_way:
@@ -136,7 +136,7 @@ class IMapUnorderedIterator(IMapIterator, multiprocessing.pool.IMapUnorderedIter
     def _out(self) -> int:
         return len(self._here) + self._under_way
 
-    def _take(self, future: _tercet.Future | None) -> None:
+    def _take(self, future: AnyFuture | None) -> None:
         if future is None:
             super()._take(None)
             return
@@ -159,8 +159,7 @@ class _Source:
         crew: Crew,
         run: Callable[..., Any],
         items: Iterator[Any],
-        take: Callable[[_tercet.Future | None], None],
-        buffersize: int,
+        take: Callable[[AnyFuture | None], None],
     ) -> None:
         self._crew = crew
         self._futures = crew.sent(run, items)
@@ -181,7 +180,7 @@ class _Source:
         finally:
             self._lock.release()
 
-    def _draw(self) -> _tercet.Future | None:
+    def _draw(self) -> AnyFuture | None:
         try:
             self._crew.begin_feeding()
         except ValueError as error:

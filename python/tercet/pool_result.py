@@ -12,10 +12,11 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures.process import _RemoteTraceback
 from multiprocessing import TimeoutError as NotInTime
-from multiprocessing.pool import RemoteTraceback
+from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tercet import _tercet
+from tercet.crew import AnyFuture
 from tercet.errors import PoolTerminated
 from tercet.futures import ALL_COMPLETED, Future
 
@@ -41,8 +42,8 @@ class ApplyResult(multiprocessing.pool.ApplyResult[T]):
     """
 
     _pool: Pool | None
-    _futures: list[_tercet.Future]
-    _awaited: list[_tercet.Future]
+    _futures: list[AnyFuture]
+    _awaited: list[AnyFuture]
     _lock: threading.Lock
     _found: tuple[bool, Any] | None
 
@@ -50,7 +51,7 @@ class ApplyResult(multiprocessing.pool.ApplyResult[T]):
     def _of(
         cls: type[R],
         pool: Pool,
-        futures: list[_tercet.Future],
+        futures: list[AnyFuture],
         callback: Callable[[Any], object] | None,
         error_callback: Callable[[BaseException], object] | None,
     ) -> R:
@@ -165,14 +166,15 @@ class MapResult(ApplyResult[list[T]], multiprocessing.pool.MapResult):  # type: 
     def _of(  # type: ignore[override]
         cls: type[R],
         pool: Pool,
-        futures: list[_tercet.Future],
+        futures: list[AnyFuture],
         callback: Callable[[Any], object] | None,
         error_callback: Callable[[BaseException], object] | None,
         chunksize: int,
     ) -> R:
-        self: Any = super()._of(pool, futures, callback, error_callback)  # type: ignore[misc]
-        self._chunksize = chunksize
-        return self  # type: ignore[no-any-return]
+        made: Any = super()._of(pool, futures, callback, error_callback)
+        made._chunksize = chunksize
+        self: R = made
+        return self
 
     @property
     def _number_left(self) -> int:
@@ -189,7 +191,7 @@ class MapResult(ApplyResult[list[T]], multiprocessing.pool.MapResult):  # type: 
         return True, values
 
 
-def failure(future: _tercet.Future) -> BaseException | None:
+def failure(future: AnyFuture) -> BaseException | None:
     """Return the exception of a task that is done, as users of a pool expect it."""
     try:
         error: BaseException | None = future.exception()
@@ -200,7 +202,7 @@ def failure(future: _tercet.Future) -> BaseException | None:
     return error
 
 
-def _when_all_are_done(futures: list[_tercet.Future], do: Callable[[], None]) -> None:
+def _when_all_are_done(futures: list[AnyFuture], do: Callable[[], None]) -> None:
     left = len(futures)
     lock = threading.Lock()
 

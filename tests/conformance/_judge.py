@@ -149,4 +149,6 @@ def print_table(lines: list[tuple[str, ...]], words: int) -> None:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = zip(line, widths, strict=True)
-        print("  ".join(cell.ljust(width) if at < words else cell.rjust(width) for at, (cell, width) in enumerate(cells)))
+        print(
+            "  ".join(cell.ljust(width) if at < words else cell.rjust(width) for at, (cell, width) in enumerate(cells))
+        )

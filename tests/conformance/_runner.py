@@ -1,7 +1,7 @@
 """Runs a suite of CPython's in this interpreter, and writes down what became of each test.
 
-`threads.py` and `processes.py` start it, in an interpreter that `_site/sitecustomize.py` has prepared. Every test that starts and every
-result is a line of JSON, written at once: a test that never ends is known by having no result.
+`threads.py` and `processes.py` start it, in an interpreter that `_site/sitecustomize.py` has prepared. Every test that
+starts and every result is a line of JSON, written at once: a test that never ends is known by having no result.
 """
 
 from __future__ import annotations

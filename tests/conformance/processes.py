@@ -4,9 +4,9 @@
     ./x conformance processes --python 3.12 --python 3.13         others, each in an environment of its own
     ./x conformance processes --method spawn --row Pool imap      the tests of one class whose name contains it
 
-The tests are run where they are installed, as with `threads.py`. A row of `ROWS` is a class of tercet, what it stands for
-in the standard library, and the tests that are about it. The same tests run first with nothing replaced: what fails
-there is no fault of tercet, and is said. `cloudpickle` is hidden, so that what pickle refuses is refused.
+The tests are run where they are installed, as with `threads.py`. A row of `ROWS` is a class of tercet, what it stands
+for in the standard library, and the tests that are about it. The same tests run first with nothing replaced: what
+fails there and here is no fault of tercet. `cloudpickle` is hidden, so that what pickle refuses is refused.
 
 A test that is expected to fail stands in `processes.toml`, with the reason in a sentence. Exit code 0 means that
 everything else passed, and that nothing on the list did.

@@ -18,7 +18,11 @@ HERE = Path(__file__).resolve().parent
 VERSION = "{}.{}".format(*sys.version_info)
 
 SLICES = {
-    "ProcessPoolExecutor": ("ForkWait*.test_[af]*", "ForkProcessPoolExecutorTest.test_[!ifm]*", "ForkExecutorDead*.test_cr*"),
+    "ProcessPoolExecutor": (
+        "ForkWait*.test_[af]*",
+        "ForkProcessPoolExecutorTest.test_[!ifm]*",
+        "ForkExecutorDead*.test_cr*",
+    ),
     "Pool": ("Pool.test_[!art]*", "PoolWorkerErrors*", "TestInitializers*"),
 }
 

@@ -1,6 +1,7 @@
 """`tercet.pool`: `multiprocessing.Pool`, which is the oracle, where nothing hangs.
 
-Length: every method of the standard library's class against the original, and every way in which a process may go wrong.
+Length: every method of the standard library's class against the original, and every way in which a process may go
+wrong.
 """
 
 from __future__ import annotations
@@ -300,6 +301,11 @@ def errors_of(total: int, bad: int) -> Iterator[int]:
         yield number
 
 
+def drain(results: Iterator[Any], seen: list[Any]) -> None:
+    for value in results:
+        seen.append(value)
+
+
 def test_items_that_end_in_an_error(either: Any) -> None:
     for name in ("map", "starmap"):
         with pytest.raises(LookupError, match="no more") as caught:
@@ -307,10 +313,9 @@ def test_items_that_end_in_an_error(either: Any) -> None:
         assert caught.value.__cause__ is None
     for name, size in itertools.product(("imap", "imap_unordered"), (1, 2)):
         results = getattr(either, name)(T.echo, errors_of(9, 4), size)
-        seen = []
+        seen: list[int] = []
         with pytest.raises(LookupError, match="no more"):
-            for value in results:
-                seen.append(value)
+            drain(results, seen)
         assert set(seen) <= set(range(4))
         if name == "imap":
             assert seen == [0, 1, 2, 3]
@@ -336,7 +341,7 @@ def test_what_cannot_be_sent_is_an_error_of_its_task(either: Any) -> None:
 def test_what_cannot_be_sent_back(either: Any) -> None:
     seen: list[Any] = []
     result = either.apply_async(T.make_lock, error_callback=seen.append)
-    with pytest.raises(MaybeEncodingError, match="Error sending result: .*lock.* Reason: .*pickle") as caught:
+    with pytest.raises(MaybeEncodingError, match=r"Error sending result: .*lock.* Reason: .*pickle") as caught:
         result.get(PATIENCE_S)
     assert seen == [caught.value]
     assert "pickle" in caught.value.exc
@@ -488,7 +493,7 @@ def test_many_threads_use_it(either: Any) -> None:
 def test_many_threads_share_an_iterator(either: Any) -> None:
     for results in (either.imap(T.echo, range(200)), either.imap_unordered(T.echo, iter(range(200)))):
         found: list[int] = []
-        threads = [threading.Thread(target=lambda results=results: found.extend(results)) for _ in range(4)]
+        threads = [threading.Thread(target=found.extend, args=(results,)) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -536,8 +541,7 @@ def test_a_bounded_buffer_ends_with_the_pool(pool: Pool) -> None:
     assert next(results) == 0
     pool.close()
     with pytest.raises(ValueError, match="Pool not running"):
-        for _ in range(10):
-            next(results)
+        list(results)
     with pytest.raises(StopIteration):
         next(results)
     pool.join()

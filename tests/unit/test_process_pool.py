@@ -14,7 +14,6 @@ import itertools
 import multiprocessing
 import os
 import pickle
-import select
 import signal
 import subprocess
 import sys

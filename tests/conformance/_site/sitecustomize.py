@@ -1,7 +1,8 @@
 """Puts tercet's classes in the place of the standard library's, in this interpreter and in those that tests start.
 
 An interpreter reads this file as it starts, because its folder is on `PYTHONPATH`. What is replaced, and where the
-tests are that the interpreter came without, is said by variables of the environment: see `threads.py` and `processes.py`.
+tests are that the interpreter came without, is said by variables of the environment: see `threads.py` and
+`processes.py`.
 """
 
 from __future__ import annotations
