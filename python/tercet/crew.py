@@ -49,13 +49,9 @@ def each_starred(fn: Callable[..., Any], items: Iterable[Iterable[Any]]) -> list
     return [fn(*item) for item in items]
 
 
-_WAYS = {each: EACH, each_starred: EACH_STARRED}
-
-
 def _pack(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bytes:
-    way = _WAYS.get(fn.func) if type(fn) is partial else None
-    if type(fn) is partial and way is not None:
-        return pack_any((fn.args[0], args[0], None, way))
+    if type(fn) is partial and (fn.func is each or fn.func is each_starred):
+        return pack_any((fn.args[0], args[0], None, EACH if fn.func is each else EACH_STARRED))
     return pack_any((fn, args, kwargs or {}, CALL))
 
 
@@ -75,7 +71,7 @@ class Crew(ProcessPoolExecutor):
         self._feeders = 0
         self._is_closed = False
         self.is_terminated = False
-        self.clerk = Clerk(self)
+        self.clerk = Clerk()
         super().__init__(processes, context, initializer, initargs)
         # A program that ends terminates its pools, and does not wait for them.
         self._lead.is_awaited = False
@@ -189,6 +185,7 @@ class Crew(ProcessPoolExecutor):
         with self._changed:
             self._is_closed = self.is_terminated = True
             self._changed.notify_all()
+        self.clerk.is_muted = True
         for number in (signal.SIGTERM, signal.SIGKILL):
             self._end(number)
             if self._has_left(_GRACE_S):
@@ -213,35 +210,43 @@ class Crew(ProcessPoolExecutor):
 class Clerk:
     """Calls callbacks, one after the other."""
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
-        self._lock = threading.Lock()
+    def __init__(self) -> None:
+        self.is_muted = False
+        """Whether callbacks are not called any more: who waits for one learns that it is done."""
+        # It may be taken again by a collection in the middle of what it guards.
+        self._lock = threading.RLock()
         self._thread: Thread | None = None
         self._calls: SimpleQueue[Callable[[bool], None] | None] = SimpleQueue()
-        # From any thread, even in the middle of a collection: it takes no lock.
-        self.ask = self._calls.put
+        self._has_left = False
 
     def begin(self) -> None:
         """Be there for callbacks."""
         with self._lock:
-            if self._thread is None:
+            if self._thread is None and not self._has_left:
                 self._thread = Thread(target=self._work, name="tercet-callbacks", daemon=True)
                 self._thread.start()
+
+    def ask(self, call: Callable[[bool], None]) -> None:
+        """Have something called, in turn; it is told whether callbacks are muted."""
+        with self._lock:
+            if not self._has_left:
+                self._calls.put(call)
+                return
+        call(True)
 
     def leave(self) -> None:
         """Do what was asked for, and end."""
         with self._lock:
-            thread = self._thread
-        if thread is not None and thread.is_alive():
+            self._has_left = True
             self._calls.put(None)
-            if thread is not threading.current_thread():
-                thread.join()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             try:
-                # Those of a pool that was terminated learn that they are done, and no more.
-                call(self._crew.is_terminated)
+                call(self.is_muted)
             except BaseException:
                 _report()
             del call

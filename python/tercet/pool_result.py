@@ -145,11 +145,11 @@ class ApplyResult(multiprocessing.pool.ApplyResult[T]):
         clerk.begin()
         self._awaited = [told]
 
-        def tell(is_terminated: bool) -> None:
-            is_value, found = self._outcome()
-            wanted = callback if is_value else error_callback
+        def tell(is_muted: bool) -> None:
             try:
-                if wanted is not None and not is_terminated:
+                is_value, found = self._outcome()
+                wanted = callback if is_value else error_callback
+                if wanted is not None and not is_muted:
                     wanted(found)
             finally:
                 told.set_result(None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -55,6 +56,7 @@ def main() -> int:
         runner = unittest.TextTestRunner(verbosity=2, resultclass=result)
         for _ in range(options.repeat):
             runner.run(unittest.TestSuite(chosen))
+            faulthandler.cancel_dump_traceback_later()
     return 0
 
 
@@ -124,6 +126,15 @@ def is_chosen(name: str, patterns: list[str]) -> bool:
     return not patterns or any(fnmatch(name, f"*{pattern}*") for pattern in patterns)
 
 
+def end_executors() -> None:
+    """End what a test that failed has left: its processes would keep the fork server from ending."""
+    for left in [each for each in gc.get_objects() if isinstance(each, ProcessPoolExecutor)]:
+        processes = list((left._processes or {}).values())
+        left.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+
+
 class Noted(unittest.TextTestResult):
     """Results, each written down as it comes. A test that takes too long shows its stacks and ends the run."""
 
@@ -132,8 +143,10 @@ class Noted(unittest.TextTestResult):
         self.file = file
         self.limit = limit
         self.prefix = prefix
+        self.has_failed = False
 
     def note(self, test: unittest.TestCase, became: str) -> None:
+        self.has_failed |= became == "failed"
         self.file.write(json.dumps({"test": name_of(test, self.prefix), "became": became}) + "\n")
         self.file.flush()
 
@@ -143,8 +156,12 @@ class Noted(unittest.TextTestResult):
         faulthandler.dump_traceback_later(self.limit, exit=True)
 
     def stopTest(self, test: unittest.TestCase) -> None:
-        faulthandler.cancel_dump_traceback_later()
+        if self.has_failed:
+            self.has_failed = False
+            end_executors()
         super().stopTest(test)
+        # For what is cleaned up between the tests.
+        faulthandler.dump_traceback_later(self.limit, exit=True)
 
     def addSuccess(self, test: unittest.TestCase) -> None:
         super().addSuccess(test)

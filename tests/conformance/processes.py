@@ -15,6 +15,7 @@ everything else passed, and that nothing on the list did.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -154,25 +155,27 @@ def run_row(
         file.touch()
         words = [python, HERE / "_runner.py", "--results", file, "--limit", options.limit, "--repeat", options.repeat]
         words += ["--suite", f"test.{suite}", "--method", method, "--classes", ",".join(row.classes)]
-        said = ""
+        said, worst = "", 0
         for _ in range(MOST_HANGS):
             code, more = run_alone([str(word) for word in (*words, *options.patterns)], variables(row, tests), folder)
             said += more
-            became = read(file)
-            if code == 0 or not any(counts["hung"] for counts in became.values()):
+            if code == 0:
                 break
             # A test that does not end takes the interpreter with it; the next one goes on with those after it.
             with file.open("a") as lines:
-                lines.writelines(f'{{"test": "{test}", "became": "hung"}}\n' for test in hung(file))
-        results = Results(0 if any(counts["hung"] for counts in became.values()) else code, became)
+                test = running(file)
+                lines.write(json.dumps({"test": test, "became": "hung"}) + "\n" if test else "")
+            worst = worst or (0 if test else code)
+        results = Results(code or worst, read(file))
     if options.verbose or code or any(results.verdict(test) == "failed" for test in results.became):
         print(said, file=sys.stderr)
     return results
 
 
-def hung(file: Path) -> list[str]:
+def running(file: Path) -> str | None:
     """Return the test that was running at the end."""
-    return [test for test, counts in read(file).items() if counts["hung"] and not counts["passed"]][-1:]
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    return lines[-1]["test"] if lines and lines[-1]["became"] == "started" else None
 
 
 def variables(row: Row, tests: Path | None) -> dict[str, str]:
