@@ -54,7 +54,8 @@ class Pool(multiprocessing.pool.Pool):
         After how many tasks, that is calls of `apply` or chunks of `map`, a process is replaced; ``None`` keeps it.
     context
         A context of `multiprocessing`: its processes start at once. ``None`` forks them from a clean zygote, when the
-        first task is there.
+        first task is there; they import what the task needs, and know nothing that the program has done since it
+        began. What they are to know goes through `initializer`, or a context that forks the program itself.
 
     Examples
     --------

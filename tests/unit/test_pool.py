@@ -673,6 +673,18 @@ def _of(results: Any) -> Any:
         return error
 
 
+def test_a_late_result_is_of_no_later_call(pool: Pool, gate: Any) -> None:
+    late = pool.starmap_async(T.hold, [(*gate.args, "late")] * 2, 1)
+    gate.wait(), gate.wait()
+    with pytest.raises(multiprocessing.TimeoutError):
+        late.get(0)
+    del late
+    next_one = pool.map_async(T.echo, range(20), 1)
+    gate.open(2)
+    assert next_one.get(PATIENCE_S) == list(range(20))
+    assert list(pool.imap_unordered(T.echo, [5])) == [5]
+
+
 @pytest.mark.parametrize(("task", "error"), [(T.leave, SystemExit), (T.interrupt, KeyboardInterrupt)])
 def test_ends_in_words(pool: Pool, task: Any, error: type[BaseException]) -> None:
     with pytest.raises(error):
