@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,22 @@ def test_every_exception_has_a_reason() -> None:
         assert entry["why"].endswith(".")
         assert set(entry.get("row", ())) <= set(processes.ROWS)
         assert set(entry.get("method", ())) <= set(processes.METHODS)
+
+
+def test_the_test_that_ran_last_is_known(tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    file.touch()
+    assert processes.running(file) is None
+    lines = ['{"test": "one", "became": "started"}', '{"test": "one", "became": "passed"}']
+    file.write_text("\n".join(lines))
+    assert processes.running(file) is None
+    file.write_text("\n".join([*lines, '{"test": "two", "became": "started"}']))
+    assert processes.running(file) == "two"
+
+
+def test_what_fails_in_both_is_no_fault() -> None:
+    def of(**became: str) -> processes.Results:
+        return processes.Results(0, {test: Counter([word]) for test, word in became.items()})
+
+    there, here = of(one="failed", two="failed", three="passed"), of(one="failed", two="passed", three="failed")
+    assert list(processes.failed_by_both(there, here)) == ["one"]
