@@ -11,6 +11,7 @@ __all__ = [
     "Future",
     "Leader",
     "MapIterator",
+    "Parcel",
     "Probe",
     "ProcessPool",
     "ThreadPool",
@@ -137,24 +138,18 @@ class ProcessPool:
     """The native half of `tercet.ProcessPoolExecutor`."""
 
     def __new__(cls, *_args: object, **_kwargs: object) -> ProcessPool: ...
-    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _AnyFuture[_T]:
-        """Schedule `fn(*args, **kwargs)` in a worker process and return a future for its outcome."""
-
     # For `tercet.process_pool` alone.
     def _open(
         self,
         limit: int,
         *,
-        pack: Callable[..., bytes],
-        hire: Callable[[int, int, int], tuple[int, int]],
+        hire: Callable[[list[int]], tuple[int, int]],
         mourn: Callable[[int], str],
-        died: Callable[[str], BaseException],
-        broken: Callable[[str], BaseException],
         lead: Callable[[Leader, Callable[..., Any]], None],
         tasks_per_worker: int | None,
         starts_at_once: bool,
         breaks_on_crash: bool,
-        retries: int,
+        max_rss: int | None,
     ) -> None:
         """Set up the pool."""
     def _start(self, fn: Callable[..., Any]) -> None:
@@ -163,8 +158,14 @@ class ProcessPool:
         """Take no more tasks, and cancel those that were not sent if `cancels`."""
     def _end(self, number: int) -> None:
         """Send all workers a signal that ends them; take no more tasks and cancel those that were not sent."""
-    def _workers(self) -> list[tuple[int, int]]:
-        """Return the workers: their process numbers, and the number of tasks that each has done."""
+    def _submit(
+        self, timeout: float | None, retries: int, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> _AnyFuture[_T]:
+        """Schedule `fn(*args, **kwargs)` with limits of its own."""
+    def _kill(self, future: Future) -> bool:
+        """Cancel a task, ending the process that runs it; return whether it is cancelled."""
+    def _workers(self) -> list[tuple[int, str, Callable[..., Any] | None, float | None, int, int]]:
+        """Return the workers: process number, state, what it calls, since when, private bytes, tasks done."""
     @property
     def _broken(self) -> str | bool: ...
 
@@ -206,12 +207,18 @@ def wait(
 ) -> tuple[set[_AnyFuture[_T]], set[_AnyFuture[_T]]]:
     """Wait for futures and return the set of those that are settled and the set of the others."""
 
+@final
+class Parcel:
+    """A packed call or result, for Python to read where it is."""
+
+    def buffers(self) -> tuple[Any, ...]:
+        """Return the buffers beside the body, each an object of its own that can be written to."""
+    # `__buffer__` is there from 3.12 on; before, C alone sees the buffer.
+
 def serve(
-    segment: int,
-    mine: int,
-    theirs: int,
+    fds: list[int],
     settle: Callable[[], object],
-    run: Callable[[bytes], tuple[bool, bytes]],
+    run: Callable[[Parcel], tuple[bool, bytes | tuple[bytes, list[memoryview]]]],
 ) -> None:
     """Serve a pool until it says that this process may leave."""
 

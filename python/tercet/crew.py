@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
-from functools import partial
 from multiprocessing.context import BaseContext
 from queue import SimpleQueue
 from threading import Thread
@@ -29,30 +28,14 @@ from typing import Any
 from tercet import _tercet
 from tercet.errors import PoolTerminated
 from tercet.futures import ALL_COMPLETED, Future
-from tercet.parcel import CALL, EACH, EACH_STARRED, pack_any
+from tercet.parcel import PoolTask
 from tercet.process_pool import ProcessPoolExecutor
 
-__all__ = ["AnyFuture", "Clerk", "Crew", "each", "each_starred", "failed"]
+__all__ = ["AnyFuture", "Clerk", "Crew", "failed"]
 
 AnyFuture = concurrent.futures.Future[Any]
 
 _GRACE_S = 2.0
-
-
-def each(fn: Callable[..., Any], items: Iterable[Any]) -> list[Any]:
-    """Stand for the calls of a chunk; `parcel.run` makes them, in a worker that does not know this module."""
-    return list(map(fn, items))
-
-
-def each_starred(fn: Callable[..., Any], items: Iterable[Iterable[Any]]) -> list[Any]:
-    """Stand for the calls of a chunk whose items are arguments."""
-    return [fn(*item) for item in items]
-
-
-def _pack(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bytes:
-    if type(fn) is partial and (fn.func is each or fn.func is each_starred):
-        return pack_any((fn.args[0], args[0], None, EACH if fn.func is each else EACH_STARRED))
-    return pack_any((fn, args, kwargs or {}, CALL))
 
 
 class Crew(ProcessPoolExecutor):
@@ -78,14 +61,14 @@ class Crew(ProcessPoolExecutor):
 
     def _open(self, limit: int, **hands: Any) -> None:
         # Unlike an executor, a pool may replace workers that it has forked.
-        super()._open(limit, **{**hands, "pack": _pack, "tasks_per_worker": self._tasks_per_worker})
+        super()._open(limit, **{**hands, "tasks_per_worker": self._tasks_per_worker})
 
     def start(self) -> None:
         """Start all workers that there may be."""
         # It prepares for a function that needs nothing.
         self._start(len)
 
-    def workers(self) -> list[Any]:
+    def processes(self) -> list[Any]:
         """Return what stands for the processes that are alive."""
         return list(self._processes.values())
 
@@ -94,12 +77,12 @@ class Crew(ProcessPoolExecutor):
         """How many tasks a feeder may send ahead of the workers."""
         return max(32, 4 * self._max_workers)
 
-    def send(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AnyFuture:
+    def send(self, task: PoolTask, /, *args: Any, **kwargs: Any) -> AnyFuture:
         """Send a task. One that cannot be sent has failed."""
         if self.is_terminated:
             return failed(PoolTerminated())
         try:
-            return self.submit(fn, *args, **kwargs)
+            return self.submit(task, *args, **kwargs)
         except BrokenExecutor as error:
             return failed(error)
         except RuntimeError:
@@ -111,11 +94,11 @@ class Crew(ProcessPoolExecutor):
     def _refusal(self) -> Exception:
         return PoolTerminated() if self.is_terminated else ValueError("Pool not running")
 
-    def sent(self, run: Callable[..., Any], source: Iterable[Any]) -> Iterator[AnyFuture]:
+    def sent(self, task: PoolTask, source: Iterable[Any]) -> Iterator[AnyFuture]:
         """Send a task for each item; where the items end in an error, that is the end of the tasks as well."""
         try:
             for item in source:
-                yield self.send(run, item)
+                yield self.send(task, item)
                 if self.is_terminated:
                     return
         except Exception as error:
@@ -146,11 +129,11 @@ class Crew(ProcessPoolExecutor):
         if is_last:
             self._close(False)
 
-    def feed(self, run: Callable[..., Any], source: Iterator[Any], take: Callable[[AnyFuture | None], None]) -> None:
+    def feed(self, task: PoolTask, source: Iterator[Any], take: Callable[[AnyFuture | None], None]) -> None:
         """Send a task for each item, not too far ahead of the workers, and give the futures away; then nothing."""
         out: deque[AnyFuture] = deque()
         try:
-            for future in self.sent(run, source):
+            for future in self.sent(task, source):
                 take(future)
                 out.append(future)
                 if len(out) >= self.ahead:

@@ -13,61 +13,102 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
-    # Something whose bytes can be read; what that is called depends on the version of Python.
-    Buffer: TypeAlias = Any
+    # `_tercet.Parcel`. That it has a buffer, only C sees before 3.12.
+    Parcel: TypeAlias = Any
+    # What is packed: bytes, or bytes and the large buffers beside them.
+    Packed: TypeAlias = bytes | tuple[bytes, list[memoryview]]
+    Keep: TypeAlias = Callable[[Any], bool | None] | None
 
-__all__ = ["CALL", "EACH", "EACH_STARRED", "pack", "pack_any", "run", "unpack"]
+__all__ = ["CALL", "EACH", "EACH_STARRED", "LARGE", "PoolTask", "pack", "pack_any", "pack_whole", "run", "unpack"]
+
+LARGE = 64 << 10
+"""Buffers of at least this many bytes travel beside what is packed."""
 
 CALL, EACH, EACH_STARRED = range(3)
-"""What a worker does with the task of a `Pool`: call a function, or call it for each item, starred or not."""
+"""What a worker does with the task of a `Pool`: call its function, or call it for each item, starred or not."""
 
 
-def pack(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bytes:
+class PoolTask:
+    """Stands for the function of a task of a `Pool`: what there is to be done with it in a worker."""
+
+    __slots__ = ("fn", "way")
+
+    def __init__(self, fn: Callable[..., Any], way: int) -> None:
+        self.fn = fn
+        self.way = way
+
+
+def pack(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Packed:
     """Pack a call."""
+    if type(fn) is PoolTask:
+        return pack_any((fn.fn, args, kwargs or {}, fn.way))
     return pack_any((fn, args, kwargs) if kwargs else (fn, args))
 
 
-def pack_any(value: Any) -> bytes:
-    """Pack anything; what `pickle` refuses goes by `cloudpickle` where that is installed."""
+def pack_any(value: Any) -> Packed:
+    """Pack anything, its large buffers apart."""
+    buffers: list[memoryview] = []
+
+    def keep(buffer: Any) -> bool | None:
+        try:
+            raw = buffer.raw()
+        except BufferError:
+            # It is not in one run.
+            return True
+        if raw.nbytes < LARGE:
+            return True
+        buffers.append(raw)
+        return None
+
+    packed = _dumps(value, keep)
+    return (packed, buffers) if buffers else packed
+
+
+def pack_whole(value: Any) -> bytes:
+    """Pack anything as one run of bytes."""
+    return _dumps(value, None)
+
+
+def _dumps(value: Any, keep: Keep) -> bytes:
+    """Pickle; what `pickle` refuses goes by `cloudpickle` where that is installed."""
     try:
-        return dumps(value, 5)
+        return dumps(value, 5, buffer_callback=keep)
     except Exception as refusal:
-        return _pack_by_value(value, refusal)
+        return _dumps_by_value(value, keep, refusal)
 
 
-def _pack_by_value(value: Any, refusal: Exception) -> bytes:
+def _dumps_by_value(value: Any, keep: Keep, refusal: Exception) -> bytes:
     try:
         import cloudpickle
     except ImportError:
         refusal.add_note("hint: `pip install cloudpickle` lets lambdas and local functions go to worker processes")
         raise refusal from None
-    packed: bytes = cloudpickle.dumps(value, 5)
+    packed: bytes = cloudpickle.dumps(value, 5, buffer_callback=keep)
     return packed
 
 
-def run(packed: Buffer) -> tuple[bool, bytes]:
+def run(parcel: Parcel) -> tuple[bool, Packed]:
     """Run a packed call: whether it failed, and its result or its exception, packed."""
-    way = None
+    is_of_pool = False
     try:
-        call = loads(packed)
-        if len(call) == 2:
-            value = call[0](*call[1])
-        elif len(call) == 3:
+        call = loads(parcel, buffers=parcel.buffers())
+        is_of_pool = len(call) == 4
+        if not is_of_pool:
+            value = call[0](*call[1], **call[2]) if len(call) == 3 else call[0](*call[1])
+        elif call[3] == CALL:
             value = call[0](*call[1], **call[2])
+        elif call[3] == EACH:
+            value = list(map(call[0], *call[1]))
         else:
-            fn, args, kwargs, way = call
-            if way == CALL:
-                value = fn(*args, **kwargs)
-            elif way == EACH:
-                value = list(map(fn, args))
-            else:
-                value = list(starmap(fn, args))
+            value = list(starmap(call[0], *call[1]))
     except BaseException as error:
-        return True, _pack_error(error, way is not None)
+        return True, _pack_error(error, is_of_pool)
+    # What it was lent may go back before the result is packed.
+    del call, parcel
     try:
         return False, pack_any(value)
     except BaseException as error:
-        return True, _pack_error(error if way is None else _unsent(error, value))
+        return True, _pack_error(_unsent(error, value) if is_of_pool else error)
 
 
 def _pack_error(error: BaseException, is_of_pool: bool = False) -> bytes:
@@ -108,15 +149,15 @@ def _unsent(refusal: BaseException, value: Any) -> Exception:
     return error
 
 
-def unpack(packed: Buffer, has_failed: bool) -> Any:
+def unpack(parcel: Parcel, has_failed: bool) -> Any:
     """Return the result, or the exception with the traceback of the worker as its cause."""
     if not has_failed:
-        return loads(packed)
+        return loads(parcel, buffers=parcel.buffers())
     from concurrent.futures.process import _RemoteTraceback
 
     from tercet.errors import RemoteError
 
-    error, name, text, trace = loads(packed)
+    error, name, text, trace = loads(parcel)
     try:
         rebuilt = loads(error) if error is not None else RemoteError(name, text, trace)
     except Exception:

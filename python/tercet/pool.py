@@ -16,7 +16,6 @@ from __future__ import annotations
 import multiprocessing.pool
 import os
 from collections.abc import Callable, Iterable, Mapping, Sized
-from functools import partial
 from itertools import islice
 from multiprocessing.context import BaseContext
 from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE
@@ -24,8 +23,9 @@ from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
-from tercet.crew import Crew, each, each_starred
+from tercet.crew import Crew
 from tercet.futures import check_buffersize
+from tercet.parcel import CALL, EACH, EACH_STARRED, PoolTask
 from tercet.pool_iterator import IMapIterator, IMapUnorderedIterator
 from tercet.pool_result import ApplyResult, MapResult
 
@@ -111,7 +111,7 @@ class Pool(multiprocessing.pool.Pool):
         """The processes, for programs that look into it."""
         if self._state == RUN:
             self._crew.start()
-        return self._crew.workers()
+        return self._crew.processes()
 
     def _repopulate_pool(self) -> None:
         self._crew.start()
@@ -155,7 +155,7 @@ class Pool(multiprocessing.pool.Pool):
             Called with the exception in the same way, if there is one.
         """
         self._check_running()
-        future = self._crew.send(func, *args, **kwds)
+        future = self._crew.send(PoolTask(func, CALL), *args, **kwds)
         return ApplyResult._of(self, [future], callback, error_callback)
 
     def map(self, func: Callable[[S], T], iterable: Iterable[S], chunksize: int | None = None) -> list[T]:
@@ -191,7 +191,7 @@ class Pool(multiprocessing.pool.Pool):
         error_callback
             Called with the first exception, when all is done.
         """
-        return self._send_all(partial(each, func), iterable, chunksize, callback, error_callback)
+        return self._send_all(PoolTask(func, EACH), iterable, chunksize, callback, error_callback)
 
     def starmap(
         self, func: Callable[..., T], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
@@ -220,7 +220,7 @@ class Pool(multiprocessing.pool.Pool):
         func, iterable, chunksize, callback, error_callback
             As in `map_async`.
         """
-        return self._send_all(partial(each_starred, func), iterable, chunksize, callback, error_callback)
+        return self._send_all(PoolTask(func, EACH_STARRED), iterable, chunksize, callback, error_callback)
 
     def imap(
         self,
@@ -309,7 +309,7 @@ class Pool(multiprocessing.pool.Pool):
 
     def _send_all(
         self,
-        run: Callable[[Iterable[Any]], Any],
+        task: PoolTask,
         iterable: Iterable[Any],
         chunksize: int | None,
         callback: Callable[[list[T]], object] | None,
@@ -322,7 +322,7 @@ class Pool(multiprocessing.pool.Pool):
             chunksize = max(1, -(-len(items) // (self._processes * 4)))
         _check_chunksize(chunksize)
         with self._crew.feeding():
-            futures = list(self._crew.sent(run, _chunks(items, chunksize)))
+            futures = list(self._crew.sent(task, _chunks(items, chunksize)))
         return MapResult._of(self, futures, callback, error_callback, chunksize)
 
     def _stream(
@@ -339,8 +339,8 @@ class Pool(multiprocessing.pool.Pool):
             chunksize = 1
         _check_chunksize(chunksize)
         if chunksize == 1:
-            return kind._of(self, func, iterable, buffersize)
-        chunks = kind._of(self, partial(each, func), _chunks(iterable, chunksize), buffersize)
+            return kind._of(self, PoolTask(func, CALL), iterable, buffersize)
+        chunks = kind._of(self, PoolTask(func, EACH), _chunks(iterable, chunksize), buffersize)
         return (item for chunk in chunks for item in chunk)
 
 

@@ -21,6 +21,7 @@ from tercet.pool_result import failure
 
 if TYPE_CHECKING:
     from tercet.crew import Crew
+    from tercet.parcel import PoolTask
     from tercet.pool import Pool
 
 __all__ = ["IMapIterator", "IMapUnorderedIterator"]
@@ -39,7 +40,7 @@ class IMapIterator(multiprocessing.pool.IMapIterator):  # type: ignore[type-arg]
     _draw: Callable[[], None]
 
     @classmethod
-    def _of(cls: type[Self], pool: Pool, run: Callable[..., Any], items: Iterable[Any], buffersize: int | None) -> Self:
+    def _of(cls: type[Self], pool: Pool, task: PoolTask, items: Iterable[Any], buffersize: int | None) -> Self:
         self = cls.__new__(cls)
         self._pool = pool
         self._condition = threading.Condition()
@@ -49,14 +50,14 @@ class IMapIterator(multiprocessing.pool.IMapIterator):  # type: ignore[type-arg]
         self._draw = _no_more
         crew = pool._crew
         if buffersize is not None:
-            source = _Source(crew, run, iter(items), self._take)
+            source = _Source(crew, task, iter(items), self._take)
             source.fill(lambda: self._out() < buffersize)
             self._draw = lambda: source.fill(lambda: self._out() <= buffersize)
         elif type(items) in (list, tuple, range) and len(items) < crew.ahead:  # type: ignore[arg-type]
             crew.begin_feeding()
-            crew.feed(run, iter(items), self._take)
+            crew.feed(task, iter(items), self._take)
         else:
-            crew.feed_aside(run, _begun(items), self._take)
+            crew.feed_aside(task, _begun(items), self._take)
         return self
 
     def __iter__(self: Self) -> Self:
@@ -157,12 +158,12 @@ class _Source:
     def __init__(
         self,
         crew: Crew,
-        run: Callable[..., Any],
+        task: PoolTask,
         items: Iterator[Any],
         take: Callable[[AnyFuture | None], None],
     ) -> None:
         self._crew = crew
-        self._futures = crew.sent(run, items)
+        self._futures = crew.sent(task, items)
         self._take = take
         self._lock = threading.Lock()
         self._is_dry = False

@@ -24,16 +24,16 @@ from functools import partial
 from multiprocessing.context import BaseContext
 from threading import Thread
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from tercet import _tercet
 from tercet.errors import WorkerDied
 from tercet.futures import check_buffersize, map_by_submit
-from tercet.parcel import pack
 from tercet.starter import Starter, starter
 
-__all__ = ["ProcessPoolExecutor", "WorkerCrashed"]
+__all__ = ["Limited", "ProcessPoolExecutor", "Worker", "WorkerCrashed"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _GRACE_S = 2.0
@@ -63,8 +63,12 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
         After how many tasks a process is replaced; ``None`` keeps it.
     on_crash
         ``"isolate"`` fails the task whose worker died; ``"break"`` breaks the pool, as the standard library does.
+    timeout
+        Seconds that a task may take; then its worker process is ended, and its future raises a `TimeoutError`.
     retries
         How often a task whose worker died is tried again.
+    max_rss
+        Bytes of memory of its own above which a worker is replaced, between two tasks.
     preload
         Modules that the zygote imports, once for all workers.
 
@@ -84,7 +88,9 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
         *,
         max_tasks_per_child: int | None = None,
         on_crash: str = "isolate",
+        timeout: float | None = None,
         retries: int = 0,
+        max_rss: int | None = None,
         preload: Sequence[str] = (),
     ) -> None:
         if max_workers is None:
@@ -105,6 +111,9 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
                 )
         if on_crash not in ("isolate", "break"):
             raise ValueError(f"on_crash must be 'isolate' or 'break': {on_crash!r}")
+        if max_rss is not None and max_rss <= 0:
+            raise ValueError(f"max_rss must be greater than 0: {max_rss}")
+        self._limits = _limits(timeout, retries)
         self._max_workers = max_workers
         self._mp_context = mp_context
         self._initializer = initializer  # type: ignore[assignment]
@@ -115,19 +124,65 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
         self._processes = start.processes
         self._open(
             max_workers,
-            pack=pack,
             hire=start.hire,
             mourn=start.mourn,
-            died=WorkerCrashed,
-            broken=BrokenProcessPool,
             lead=lead,
             tasks_per_worker=max_tasks_per_child,
             starts_at_once=start.starts_at_once,
             breaks_on_crash=on_crash == "break",
-            retries=retries,
+            max_rss=max_rss,
         )
 
-    # `submit` is native.
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> concurrent.futures.Future[T]:
+        """Schedule ``fn(*args, **kwargs)`` in a worker process and return a future for its outcome.
+
+        Raises
+        ------
+        RuntimeError
+            If the pool is shut down.
+        BrokenProcessPool
+            If the pool is broken.
+        """
+        return self._submit(*self._limits, fn, args, kwargs)
+
+    def options(self, *, timeout: float | None = None, retries: int = 0) -> Limited:
+        """Return a view of this pool whose tasks have limits of their own.
+
+        Parameters
+        ----------
+        timeout
+            Seconds that a task may take; then its worker process is ended, and its future raises a `TimeoutError`.
+        retries
+            How often a task whose worker died is tried again.
+
+        Examples
+        --------
+        >>> with ProcessPoolExecutor(1) as executor:
+        ...     executor.options(timeout=60).submit(pow, 2, 10).result()
+        1024
+        """
+        return Limited(self, _limits(timeout, retries))
+
+    def kill(self, future: concurrent.futures.Future[Any]) -> bool:
+        """Cancel a task, also one that runs: its worker process is ended, and another takes its place.
+
+        Parameters
+        ----------
+        future
+            What `submit` returned.
+
+        Returns
+        -------
+        bool
+            Whether the future is cancelled; False if it was done.
+        """
+        if not isinstance(future, _tercet.Future):
+            raise TypeError(f"not a future of this pool: {future!r}")
+        return self._kill(future)
+
+    def workers(self) -> list[Worker]:
+        """Return what the worker processes are at."""
+        return [Worker(*sight) for sight in self._workers()]
 
     def map(
         self,
@@ -206,6 +261,64 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
         import signal
 
         self._end(signal.SIGKILL)
+
+
+class Worker(NamedTuple):
+    """What a worker process was at when somebody looked.
+
+    Attributes
+    ----------
+    pid
+        The number of the process.
+    state
+        ``"starting"``, ``"resting"``, ``"running"`` or ``"leaving"``.
+    function
+        What it calls, or ``None``.
+    since
+        When that began, on the clock of `time.monotonic`.
+    rss
+        Bytes of memory that it shares with nobody.
+    tasks
+        How many tasks it has done.
+    """
+
+    pid: int
+    state: str
+    function: Callable[..., Any] | None
+    since: float | None
+    rss: int
+    tasks: int
+
+
+class Limited:
+    """A view of a pool whose tasks have limits of their own: see `ProcessPoolExecutor.options`."""
+
+    def __init__(self, pool: ProcessPoolExecutor, limits: tuple[float | None, int]) -> None:
+        self._pool = pool
+        self._limits = limits
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> concurrent.futures.Future[T]:
+        """Do what the pool's `submit` does."""
+        return self._pool._submit(*self._limits, fn, args, kwargs)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """Do what the pool's `map` does; each call is a task."""
+        check_buffersize(buffersize)
+        return map_by_submit(self.submit, fn, iterables, timeout, buffersize)
+
+
+def _limits(timeout: float | None, retries: int) -> tuple[float | None, int]:
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout must be greater than 0: {timeout}")
+    if retries < 0:
+        raise ValueError(f"retries must not be negative: {retries}")
+    return timeout, retries
 
 
 class _Lead:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tercet import _tercet, zygote
-from tercet.parcel import pack_any
+from tercet.parcel import PoolTask, pack_whole
 from tercet.portable import main_source, own_files
 from tercet.process_engine import interpreter_flags, signal_name
 
@@ -45,8 +45,8 @@ class Starter(Protocol):
     processes: dict[int, Any]
     """What stands for each process that is alive, by its number."""
 
-    def hire(self, segment: int, mine: int, theirs: int) -> tuple[int, int]:
-        """Start a process and return its number and a descriptor that can be read when it has ended."""
+    def hire(self, fds: list[int]) -> tuple[int, int]:
+        """Start a process that serves these descriptors; return its number, and a descriptor that tells its end."""
 
     def mourn(self, pid: int) -> str:
         """Return how a process ended."""
@@ -75,7 +75,7 @@ def starter(
     source, _ = main_source(threading.get_ident())
     if source is not None or not hasattr(sys.modules.get("__main__"), "__dict__"):
         try:
-            return ZygoteStarter(pack_any((initializer, initargs)), source, preload)
+            return ZygoteStarter(pack_whole((initializer, initargs)), source, preload)
         except Exception:
             pass
     import multiprocessing
@@ -119,6 +119,8 @@ class ZygoteStarter:
 
     def expect(self, fn: Callable[..., Any]) -> None:
         """Let the zygote import, once for all workers, what the function needs."""
+        if isinstance(fn, PoolTask):
+            fn = fn.fn
         while isinstance(fn, partial):
             fn = fn.args[0] if fn.args and fn.func.__module__.startswith("tercet.") else fn.func
         module = getattr(fn, "__module__", None)
@@ -127,7 +129,7 @@ class ZygoteStarter:
         elif isinstance(module, str):
             self._data["preload"].append(module)
 
-    def hire(self, segment: int, mine: int, theirs: int) -> tuple[int, int]:
+    def hire(self, fds: list[int]) -> tuple[int, int]:
         """Fork a worker."""
         name = f"TercetProcess-{next(self._counter)}"
         with self._lock:
@@ -135,13 +137,13 @@ class ZygoteStarter:
             try:
                 if self._zygote is None:
                     self._zygote = self._begin()
-                pid = self._zygote.fork((segment, mine, theirs), order)
+                pid = self._zygote.fork(fds, order)
             except ConnectionError:
                 # It was killed, and its workers with it.
                 if self._zygote is not None:
                     self._zygote.close()
                 self._zygote = self._begin()
-                pid = self._zygote.fork((segment, mine, theirs), order)
+                pid = self._zygote.fork(fds, order)
         self.processes[pid] = Process(pid, name)
         # The zygote reaps its children only when it is asked to: the number is still that of the worker.
         return pid, os.pidfd_open(pid)
@@ -182,9 +184,8 @@ class ContextStarter:
         self._context = context
         self._order = (initializer, initargs)
 
-    def hire(self, segment: int, mine: int, theirs: int) -> tuple[int, int]:
+    def hire(self, fds: list[int]) -> tuple[int, int]:
         """Start a process."""
-        fds: Any = (segment, mine, theirs)
         method = self._context.get_start_method()
         # The kernel watches the thread that forks, not its process; and a fork server lives as long as its workers.
         lasts = method == "spawn" or (method == "fork" and threading.current_thread() is threading.main_thread())
@@ -219,7 +220,7 @@ class ContextStarter:
 class _Fds:
     """Descriptors on their way to a process that is being started."""
 
-    def __init__(self, fds: tuple[int, ...]) -> None:
+    def __init__(self, fds: list[int]) -> None:
         self.fds = fds
 
     def __reduce__(self) -> Any:
@@ -232,7 +233,7 @@ def _detached(*fds: Any) -> list[int]:
     return [fd.detach() for fd in fds]
 
 
-def _serve_forked(fds: tuple[int, int, int], *order: Any) -> None:
+def _serve_forked(fds: list[int], *order: Any) -> None:
     _serve_spawned([os.dup(fd) for fd in fds], *order)
 
 
@@ -254,8 +255,7 @@ def _serve_spawned(
         except ProcessLookupError:
             os._exit(1)
         threading.Thread(target=_end_with, args=(life,), daemon=True).start()
-    segment, mine, theirs = fds
-    _tercet.serve(segment, mine, theirs, lambda: _begin(initializer, initargs), parcel.run)
+    _tercet.serve(fds, lambda: _begin(initializer, initargs), parcel.run)
 
 
 def _begin(initializer: Initializer, initargs: tuple[Any, ...]) -> None:
@@ -319,7 +319,7 @@ class _Zygote:
             self._line.send(packed[start : start + _PIECE])
         self.has_threads = self._answer() != 0
 
-    def fork(self, fds: tuple[int, int, int], order: tuple[bytes, str, int]) -> int:
+    def fork(self, fds: list[int], order: tuple[bytes, str, int]) -> int:
         """Fork a worker and return its number."""
         packed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
         self._line.sendmsg([b"F" + dumps(order, 5)], [(SOL_SOCKET, SCM_RIGHTS, packed)])

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["UNKNOWN", "begin", "ignore", "main", "work"]
 
-_FDS = 3
+_FDS = 7
+"""How many descriptors a worker is given, at most: see ``serve``."""
 
 UNKNOWN = 1 << 16
 """In the place of an exit code: it was a child of another zygote."""
@@ -143,7 +144,7 @@ def work(native: ModuleType, fds: list[int], order: tuple[bytes, str, int]) -> i
     initializer, name, parent = order
     _name(name, parent)
     run = _beside("parcel").run
-    native.serve(*fds, lambda: begin(*loads(initializer)), run)
+    native.serve(fds, lambda: begin(*loads(initializer)), run)
     return 0
 
 

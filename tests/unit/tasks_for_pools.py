@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,52 @@ def begin_dead() -> None:
 
 
 # --- ends ---
+
+
+def take(seconds: float) -> None:
+    """Take a time."""
+    time.sleep(seconds)
+
+
+def take_and_echo(seconds: float, value: Any) -> Any:
+    """Take a time, and return the value."""
+    time.sleep(seconds)
+    return value
+
+
+def stay(begun: str) -> None:
+    """Say that this task has begun, and stay."""
+    say(begun)
+    while True:
+        signal.pause()
+
+
+def stay_stubbornly(begun: str) -> None:
+    """Stay, whoever asks for the end."""
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    stay(begun)
+
+
+def stay_and_tidy(begun: str, mark: str) -> None:
+    """Stay, and leave a mark when asked for the end."""
+
+    def tidy(*_: object) -> None:
+        Path(mark).touch()
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, tidy)
+    stay(begun)
+
+
+def grow(size: int) -> None:
+    """Take memory and keep it."""
+    HERE["memory"] = b"x" * size
+
+
+def note(file: str, line: str) -> None:
+    """Leave a line in a file."""
+    with open(file, "a", encoding="ascii") as log:
+        log.write(f"{line}\n")
 
 
 def kill_self(number: int = signal.SIGKILL) -> None:

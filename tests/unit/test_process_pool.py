@@ -213,6 +213,44 @@ def test_no_result_is_lost_that_comes_between_two_looks(pool: ProcessPoolExecuto
     assert [pool.submit(T.echo, number).result() for number in range(2000)] == list(range(2000))
 
 
+def _hurry(pool: ProcessPoolExecutor) -> None:
+    """Run tiny tasks, until the pool gives a worker many of them ahead."""
+    assert list(pool.map(T.echo, range(300))) == list(range(300))
+
+
+@pytest.mark.parametrize("round_", range(5))
+def test_what_stands_behind_a_long_task_is_done_elsewhere(pool: ProcessPoolExecutor, gate: Gate, round_: int) -> None:
+    _hurry(pool)
+    long = pool.submit(T.hold, *gate.args)
+    others = [pool.submit(T.echo, number) for number in range(100)]
+    # Half of them were sent to the worker that waits for all of them.
+    assert [other.result(PATIENCE_S) for other in others] == list(range(100))
+    assert not long.done()
+    gate.open()
+    long.result(PATIENCE_S)
+
+
+def test_what_was_taken_back_is_done_once(pool: ProcessPoolExecutor, tmp_path: Path) -> None:
+    _hurry(pool)
+    log = str(tmp_path / "log")
+    tasks = []
+    for number in range(60):
+        tasks.append(pool.submit(T.take, 0.003 if number % 20 == 0 else 0))
+        tasks += [pool.submit(T.note, log, f"{number}.{each}") for each in range(20)]
+    for task in tasks:
+        task.result(PATIENCE_S)
+    lines = Path(log).read_text().split()
+    assert sorted(lines) == sorted(f"{number}.{each}" for number in range(60) for each in range(20))
+
+
+def test_a_crash_fails_none_of_the_tasks_that_stood_behind(pool: ProcessPoolExecutor) -> None:
+    _hurry(pool)
+    crash = pool.submit(T.leave_at_once, 3)
+    others = [pool.submit(T.echo, number) for number in range(200)]
+    assert [other.result(PATIENCE_S) for other in others] == list(range(200))
+    assert isinstance(crash.exception(PATIENCE_S), WorkerCrashed)
+
+
 class _Ends:
     """Ends its pool while it is packed."""
 
@@ -446,7 +484,7 @@ def test_every_start_method(method: str | None) -> None:
         with pytest.raises(WorkerCrashed):
             crash.result()
         assert is_usable(executor)
-        pids = [worker[0] for worker in executor._workers()]
+        pids = [worker.pid for worker in executor.workers()]
     assert wait_for_ends(pids) == []
 
 
@@ -467,9 +505,9 @@ def test_workers_outlive_the_thread_that_began_them(method: str | None) -> None:
 
 def test_workers_are_found_by_number(pool: ProcessPoolExecutor) -> None:
     pids = set(pool.map(T.who, range(50)))
-    assert pids <= {pid for pid, _ in pool._workers()}
+    assert pids <= {worker.pid for worker in pool.workers()}
     assert pids <= set(pool._processes)
-    assert sum(done for _, done in pool._workers()) <= 50
+    assert sum(worker.tasks for worker in pool.workers()) <= 50
 
 
 def test_modules_can_be_loaded_in_advance() -> None:

@@ -3,55 +3,65 @@
 //! The desk reads the rings and fills them, and follows what the fleet says; nothing here waits, runs Python or needs the
 //! GIL. What does need Python is written down as a chore, for whoever holds the GIL next.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
-use tercet_sched::{Fleet, Move, Sent, State, Wakes};
-use tercet_shm::{Bell, Bells, LinkSizes, ParentEnd, Want};
+use tercet_sched::{Fleet, Move, State, Wakes};
+use tercet_shm::{Bell, now_ns};
 
-use crate::future::{Future, Outcome, Packed};
-use crate::parcel::{Incoming, Kind, Message, Outgoing};
+use crate::colleague::Colleague;
+use crate::freight::{self, Freight, Store};
+use crate::future::{Future, Outcome};
+use crate::limits::Doom;
 
-/// How many tasks a worker may hold: the one that it runs. What stood behind that would have to wait for it, even where
-/// another worker rests, and for ever if the first waits for what the second does.
-pub(crate) const DEPTH: usize = 1;
-/// The sizes of the rings. Longer messages go in pieces.
-const SIZES: LinkSizes = LinkSizes { task_bytes: 1 << 20, result_bytes: 1 << 20 };
+/// How long a task may keep others waiting that stand behind it.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// One call, packed.
 pub(crate) struct Order {
     pub(crate) future: Py<Future>,
-    pub(crate) call: Py<PyBytes>,
-    pub(crate) deaths: u32,
-}
-
-/// The pool's side of one worker.
-pub(crate) struct Colleague {
-    pub(crate) end: ParentEnd,
-    pub(crate) incoming: Incoming,
-    /// What is to be sent: numbers of tasks, or 0 for the word to leave.
-    pub(crate) backlog: VecDeque<u64>,
-    /// The message at the front of the backlog, if a part of it has left.
-    pub(crate) outgoing: Option<Outgoing>,
-    pub(crate) has_begun: bool,
-    /// Its number, and a descriptor that can be read when it has ended; nothing until it is started.
-    pub(crate) process: Option<(i32, OwnedFd)>,
-    pub(crate) is_leaving: bool,
+    pub(crate) call: Freight,
+    /// What is called, for who asks what a worker is at.
+    pub(crate) function: Py<PyAny>,
+    /// How long it may take.
+    pub(crate) timeout: Option<Duration>,
+    /// How often it may be tried again if its worker dies.
+    pub(crate) retries: u32,
 }
 
 pub(crate) struct Desk {
+    /// The pool's large buffers; nothing where the system refuses the memory.
+    pub(crate) store: Option<Arc<Store>>,
     pub(crate) fleet: Fleet<Order>,
     pub(crate) colleagues: BTreeMap<u32, Colleague>,
     pub(crate) hires: Vec<u32>,
-    pub(crate) is_closed: bool,
-    /// Whether its processes were told to end at once: what they hold ends with them.
-    pub(crate) is_ended: bool,
+    pub(crate) stage: Stage,
     pub(crate) has_leader: bool,
+    sleep: Sleep,
+    /// Whether any task may end before its time.
+    pub(crate) has_limits: bool,
     /// How many workers in a row have died before they were ready.
     pub(crate) stillborn: usize,
+}
+
+/// How far a pool has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Open,
+    /// It takes no more tasks.
+    Closed,
+    /// Its processes were told to end at once: what they hold ends with them.
+    Ended,
+}
+
+/// Whether the leader sleeps, and until when if nothing wakes it.
+#[derive(Clone, Copy, Debug)]
+enum Sleep {
+    Awake,
+    Until(Option<Instant>),
 }
 
 /// What the leader found that needs Python.
@@ -60,7 +70,7 @@ pub(crate) struct Chores {
     pub(crate) finished: Vec<(Py<Future>, Outcome)>,
     pub(crate) settled: Vec<Py<Future>>,
     /// What is not needed any more. To drop it may run Python, which must not happen under the lock.
-    pub(crate) dropped: Vec<Sent<Order>>,
+    pub(crate) dropped: Vec<Order>,
     pub(crate) hires: Vec<u32>,
     pub(crate) dead: Vec<Dead>,
     pub(crate) unfit: Option<String>,
@@ -69,11 +79,12 @@ pub(crate) struct Chores {
 
 pub(crate) struct Dead {
     pub(crate) pid: i32,
-    pub(crate) guilty: Option<Sent<Order>>,
+    pub(crate) guilty: Option<Order>,
     /// What it had not begun, if the pool was told to end at once.
-    pub(crate) lost: Vec<Sent<Order>>,
+    pub(crate) lost: Vec<Order>,
     pub(crate) is_expected: bool,
     pub(crate) is_ended: bool,
+    pub(crate) doom: Option<Doom>,
     /// Whether so many have died before they were ready that the next ones would as well.
     pub(crate) is_hopeless: bool,
 }
@@ -90,25 +101,78 @@ impl Chores {
 }
 
 impl Desk {
+    pub(crate) fn new(limit: usize, tasks_per_worker: Option<u64>) -> Self {
+        let store = tercet_shm::Arena::new(freight::size(), freight::warm_bytes()).ok().map(Store::new);
+        Self {
+            store,
+            fleet: Fleet::new(limit, tasks_per_worker),
+            colleagues: BTreeMap::new(),
+            hires: Vec::new(),
+            stage: Stage::Open,
+            has_leader: false,
+            sleep: Sleep::Awake,
+            has_limits: false,
+            stillborn: 0,
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.stage >= Stage::Closed
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+
+    /// Goes on to a later stage.
+    pub(crate) fn enter(&mut self, stage: Stage) {
+        self.stage = self.stage.max(stage);
+    }
+
     /// Reads what the workers have sent.
     pub(crate) fn read_all(&mut self, chores: &mut Chores, wakes: &mut Wakes) {
         for (name, colleague) in &mut self.colleagues {
-            loop {
-                match colleague.incoming.next(&mut colleague.end.port.incoming) {
-                    Ok(Some(message)) => {
-                        // One that cannot be set up says so and leaves; it may have more to tell to others.
-                        colleague.is_leaving |= message.kind == Kind::Unfit;
-                        read(&mut self.fleet, *name, message, chores, wakes);
-                    }
-                    Ok(None) => break,
-                    Err(_) => {
-                        // Nothing that it says can be believed any more.
-                        colleague.kill();
-                        break;
-                    }
-                }
+            // Nothing that it says after nonsense can be believed.
+            if colleague.read(&mut self.fleet, *name, chores, wakes).is_err() {
+                colleague.kill();
             }
         }
+    }
+
+    /// Takes back what stands behind a task that takes long.
+    pub(crate) fn recall(&mut self) {
+        let now = now_ns();
+        for name in self.fleet.laden().collect::<Vec<_>>() {
+            let Some(colleague) = self.colleagues.get_mut(&name) else { continue };
+            let (Some(held), Some(last)) = (colleague.end.watch.held(), self.fleet.last_sent(name)) else { continue };
+            let spent_ns = now.saturating_sub(held.began_ns);
+            if Duration::from_nanos(spent_ns) >= PATIENCE {
+                let claimed = colleague.take_back(last.number);
+                self.fleet.keep_pace(spent_ns);
+                self.fleet.recall(name, claimed);
+            }
+        }
+    }
+
+    /// When the leader is to look again, if nothing has woken it by then.
+    fn alarm(&self) -> Option<Instant> {
+        let laden = self.is_laden().then(|| Instant::now() + PATIENCE);
+        let limits = if self.has_limits { self.next_limit() } else { None };
+        laden.into_iter().chain(limits).min()
+    }
+
+    /// Whether the leader should be woken, to do what needs Python or to wake earlier than it means to.
+    pub(crate) fn wants_leader(&self) -> bool {
+        let sleeps_too_long = match self.sleep {
+            Sleep::Awake => false,
+            Sleep::Until(None) => self.alarm().is_some(),
+            Sleep::Until(Some(until)) => self.alarm().is_some_and(|alarm| alarm < until),
+        };
+        !self.hires.is_empty() || sleeps_too_long
+    }
+
+    fn is_laden(&self) -> bool {
+        self.fleet.laden().next().is_some()
     }
 
     /// Sends what the fleet wants to be sent.
@@ -123,6 +187,7 @@ impl Desk {
                     let started = match locked.state() {
                         State::Cancelled if locked.is_some() => None,
                         State::Running => Some(true),
+                        state if state.is_settled() => Some(false),
                         _ => locked.start().ok().map(|(runs, told)| {
                             wakes.extend(told);
                             runs
@@ -130,11 +195,11 @@ impl Desk {
                     };
                     drop(locked);
                     match (started, self.colleagues.get_mut(&name)) {
-                        (Some(true), Some(colleague)) => colleague.backlog.push_back(number),
+                        (Some(true), Some(colleague)) => colleague.order(number),
                         (started, _) => {
-                            if let Some(order) = self.fleet.returned(name, number) {
+                            if let Some(order) = self.fleet.take(name, number) {
                                 if started.is_none() {
-                                    chores.settled.push(order.job.future);
+                                    chores.settled.push(order.future);
                                 } else {
                                     chores.dropped.push(order);
                                 }
@@ -145,7 +210,7 @@ impl Desk {
                 Move::Release(name) => self.dismiss(name),
             }
         }
-        if self.is_closed && self.fleet.waiting() == 0 {
+        if self.is_closed() && self.fleet.waiting() == 0 {
             let idle: Vec<u32> = self.fleet.members().filter(|name| self.fleet.held(*name) == 0).collect();
             for name in idle {
                 self.dismiss(name);
@@ -160,21 +225,8 @@ impl Desk {
 
     /// Makes a place for a new worker, whose process is still to be started: tasks may be put there already.
     pub(crate) fn admit(&mut self, bell: &Bell, name: u32, chores: &mut Chores) {
-        let link = Bell::new().and_then(|theirs| {
-            let bells = Bells { mine: bell.clone(), theirs };
-            ParentEnd::create(SIZES, bells)
-        });
-        match link {
-            Ok(end) => {
-                let colleague = Colleague {
-                    end,
-                    incoming: Incoming::default(),
-                    backlog: VecDeque::new(),
-                    outgoing: None,
-                    has_begun: false,
-                    process: None,
-                    is_leaving: false,
-                };
+        match Colleague::new(bell, self.store.as_deref()) {
+            Ok(colleague) => {
                 self.colleagues.insert(name, colleague);
                 self.hires.push(name);
             }
@@ -183,32 +235,30 @@ impl Desk {
     }
 
     /// The descriptors that tell that a worker has ended.
-    pub(crate) fn lives(&self) -> Vec<(u32, OwnedFd)> {
-        let life = |colleague: &Colleague| colleague.process.as_ref()?.1.try_clone().ok();
+    pub(crate) fn lives(&self) -> Vec<(u32, Arc<OwnedFd>)> {
+        let life = |colleague: &Colleague| Some(Arc::clone(&colleague.process.as_ref()?.1));
         self.colleagues.iter().filter_map(|(name, colleague)| Some((*name, life(colleague)?))).collect()
     }
 
-    pub(crate) fn dismiss(&mut self, name: u32) {
+    fn dismiss(&mut self, name: u32) {
         if let Some(colleague) = self.colleagues.get_mut(&name) {
-            if !std::mem::replace(&mut colleague.is_leaving, true) {
-                colleague.backlog.push_back(0);
-            }
+            colleague.dismiss();
         }
     }
 
-    /// Announces that the leader is about to sleep. False if there is something to do.
-    pub(crate) fn announce(&mut self) -> bool {
-        let sleeps = self.colleagues.values_mut().all(|colleague| {
-            let room = colleague.outgoing.as_ref().map(|outgoing| outgoing.wants(&colleague.end.port.outgoing));
-            colleague.end.port.announce(room.map_or(Want::Frame, Want::Either)).unwrap_or(true)
-        });
-        if !sleeps {
-            self.withdraw();
+    /// Announces that the leader is about to sleep, and says until when. Nothing if there is something to do.
+    pub(crate) fn announce(&mut self) -> Option<Option<Instant>> {
+        if self.colleagues.values_mut().all(Colleague::announce) {
+            let until = self.alarm();
+            self.sleep = Sleep::Until(until);
+            return Some(until);
         }
-        sleeps
+        self.withdraw();
+        None
     }
 
     pub(crate) fn withdraw(&mut self) {
+        self.sleep = Sleep::Awake;
         for colleague in self.colleagues.values_mut() {
             colleague.end.port.withdraw();
         }
@@ -218,84 +268,19 @@ impl Desk {
     pub(crate) fn bury(&mut self, name: u32) -> Option<Dead> {
         let colleague = self.colleagues.remove(&name)?;
         let mut lost = Vec::new();
-        while let Some(order) = self.is_ended.then(|| self.fleet.take_any(name)).flatten() {
+        while let Some(order) = self.is_ended().then(|| self.fleet.take_any(name)).flatten() {
             lost.push(order);
         }
+        colleague.close(self.store.as_deref());
         let held = colleague.end.watch.held().map(|held| held.task.get());
         let remains = self.fleet.died(name, held);
         // One may have been killed by chance; a whole crew was not.
-        self.stillborn = if remains.was_ready || colleague.is_leaving { 0 } else { self.stillborn + 1 };
+        let is_natural = remains.was_ready || colleague.is_leaving || colleague.doom.is_some();
+        self.stillborn = if is_natural { 0 } else { self.stillborn + 1 };
         let is_hopeless = self.stillborn > self.fleet.limit();
-        let pid = colleague.process.as_ref().map_or(0, |process| process.0);
+        let pid = colleague.pid();
         let is_expected = colleague.is_leaving && lost.is_empty();
-        Some(Dead { pid, guilty: remains.guilty, lost, is_expected, is_ended: self.is_ended, is_hopeless })
-    }
-}
-
-pub(crate) fn read(fleet: &mut Fleet<Order>, name: u32, message: Message, chores: &mut Chores, wakes: &mut Wakes) {
-    let has_failed = match message.kind {
-        Kind::Ready => return fleet.is_ready(name),
-        Kind::Unfit => {
-            chores.unfit = Some(String::from_utf8_lossy(&message.bytes).into_owned());
-            return;
-        }
-        Kind::Value => false,
-        Kind::Error => true,
-        Kind::Call | Kind::Leave => return,
-    };
-    let Some(order) = fleet.returned(name, message.number) else { return };
-    let outcome = Outcome::Packed(Arc::new(Packed { bytes: Arc::new(message.bytes), has_failed }));
-    let future = order.job.future;
-    let mut locked = future.get().promise.lock();
-    if locked.is_some() {
-        // Somebody has looked behind it: a callback, or the standard library's `wait`.
-        drop(locked);
-        chores.finished.push((future, outcome));
-        return;
-    }
-    match locked.finish(outcome, has_failed) {
-        Ok(told) => wakes.extend(told),
-        Err(late) => drop(late),
-    }
-}
-
-impl Colleague {
-    /// Puts into the ring what there is room for, and wakes the worker if it sleeps.
-    pub(crate) fn pump(&mut self, fleet: &Fleet<Order>, name: u32) -> Result<(), tercet_shm::Error> {
-        while let Some(number) = self.backlog.front().copied() {
-            let task = fleet.sent(name, number);
-            // Bytes do not change, and the order holds them: they may be read without the GIL.
-            let bytes = task.map_or(&[][..], |task| bytes_of(&task.job.call));
-            let kind = if number == 0 { Kind::Leave } else { Kind::Call };
-            let outgoing = self.outgoing.get_or_insert_with(|| Outgoing::new(number, kind, bytes.len()));
-            if !outgoing.push(bytes, &mut self.end.port.outgoing, &mut self.has_begun)? {
-                break;
-            }
-            self.outgoing = None;
-            self.has_begun = false;
-            self.backlog.pop_front();
-        }
-        self.end.port.flush().map(drop)
-    }
-
-    pub(crate) fn kill(&self) {
-        self.send_signal(rustix::process::Signal::KILL);
-    }
-
-    pub(crate) fn send_signal(&self, signal: rustix::process::Signal) {
-        if let Some((_, life)) = &self.process {
-            let _ = rustix::process::pidfd_send_signal(life, signal);
-        }
-    }
-}
-
-/// The bytes of a `bytes` object, which never change.
-pub(crate) fn bytes_of(object: &Py<PyBytes>) -> &[u8] {
-    // SAFETY: the object is alive as long as the reference, and CPython neither moves nor changes the bytes of an exact
-    // `bytes` object; reading them takes no reference count and so needs no GIL.
-    unsafe {
-        let pointer = object.as_ptr();
-        let begin = pyo3::ffi::PyBytes_AS_STRING(pointer).cast::<u8>();
-        std::slice::from_raw_parts(begin, pyo3::ffi::Py_SIZE(pointer) as usize)
+        let (guilty, doom) = (remains.guilty, colleague.doom);
+        Some(Dead { pid, guilty, lost, is_expected, is_ended: self.is_ended(), doom, is_hopeless })
     }
 }

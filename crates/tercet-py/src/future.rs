@@ -23,8 +23,8 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use tercet_sched::{Locked, Promise, State, Ticket, Wakes};
 
+use crate::freight::{Packed, Parcel};
 use crate::names;
-use crate::parcel::Parcel;
 use crate::pause::{self, Deadline};
 use crate::worker::Ended;
 
@@ -43,19 +43,12 @@ impl From<Ended> for Outcome {
     }
 }
 
-/// What came from another process.
-#[derive(Debug)]
-pub(crate) struct Packed {
-    pub(crate) bytes: Arc<Vec<u8>>,
-    pub(crate) has_failed: bool,
-}
-
 impl Packed {
     /// # Errors
     /// Ctrl-C meanwhile. What else goes wrong is the outcome.
-    fn unpack(&self, py: Python<'_>) -> PyResult<Outcome> {
+    fn unpack(self: &Arc<Self>, py: Python<'_>) -> PyResult<Outcome> {
         let unpacked = names::unpack(py)
-            .and_then(|unpack| unpack.call1((Parcel::new(Arc::clone(&self.bytes)), self.has_failed)))
+            .and_then(|unpack| unpack.call1((Parcel::new(Arc::clone(self)), self.has_failed)))
             .map(Bound::unbind);
         Ok(match unpacked {
             Ok(error) if self.has_failed => Outcome::Error(error),
@@ -209,6 +202,28 @@ impl Future {
                 Err(names::error(names::invalid_state_error(slf.py()), Some(words)))
             }
         }
+    }
+
+    /// Cancels a future whose task nobody will run, and has all who wait told.
+    pub(crate) fn cancel_for_good(slf: &Bound<'_, Self>) -> PyResult<()> {
+        // Through Python: a subclass may have its own.
+        slf.call_method0("cancel")?;
+        Self::start(slf).map(drop)
+    }
+
+    /// Cancels a future whose task is running and is being ended. False if it is done.
+    pub(crate) fn abort(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let aborted = change(slf, |locked| {
+            if locked.state().is_done() {
+                return (News::None, None);
+            }
+            let wakes = locked.force(State::CancelledAndNotified);
+            (News::Cancelled, Some((wakes, take_callbacks(locked))))
+        })?;
+        let Some((wakes, callbacks)) = aborted else { return Ok(false) };
+        drop(wakes);
+        call_back(slf, callbacks)?;
+        Ok(true)
     }
 
     /// The lock, with an outcome that is unpacked: a leader may set a packed one at any moment, since it needs no GIL.

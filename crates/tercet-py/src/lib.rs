@@ -6,11 +6,14 @@
 #![expect(clippy::doc_markdown, clippy::doc_link_with_quotes, reason = "these are Python's docstrings")]
 
 mod call;
+mod colleague;
 mod desk;
 mod door;
 mod error;
+mod freight;
 mod future;
 mod gather;
+mod limits;
 mod names;
 mod office;
 mod parcel;
@@ -36,6 +39,8 @@ use crate::door::Door;
 mod _tercet {
     #[pymodule_export]
     use super::{build_info, decide, machine, main};
+    #[pymodule_export]
+    use crate::freight::Parcel;
     #[pymodule_export]
     use crate::future::Future;
     #[pymodule_export]

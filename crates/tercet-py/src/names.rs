@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::types::{PyDict, PyType};
 
 macro_rules! names {
     ($($(#[$doc:meta])* $function:ident = $module:literal, $name:literal;)*) => {
@@ -30,8 +30,27 @@ names! {
     copy_context = "contextvars", "copy_context";
     /// How a result of another process is unpacked.
     unpack = "tercet.parcel", "unpack";
+    /// The error of a task that takes too long.
+    timeout_error = "builtins", "TimeoutError";
+    /// How a call is packed.
+    pack = "tercet.parcel", "pack";
+    /// The error of a task whose worker died.
+    worker_crashed = "tercet.process_pool", "WorkerCrashed";
+    /// The error of tasks whose pool of processes cannot run them.
+    broken_process_pool = "concurrent.futures.process", "BrokenProcessPool";
     /// The class of the futures that pools make.
     future = "tercet.futures", "Future";
+}
+
+/// Has the interpreter tell when this process is about to be copied, for the sake of what other processes lend it.
+pub(crate) fn watch_forks(py: Python<'_>) -> PyResult<()> {
+    static IS_WATCHED: PyOnceLock<()> = PyOnceLock::new();
+    IS_WATCHED.get_or_try_init(py, || {
+        let words = PyDict::new(py);
+        words.set_item("before", pyo3::wrap_pyfunction!(crate::freight::about_to_fork, py)?)?;
+        py.import("os")?.call_method("register_at_fork", (), Some(&words)).map(drop)
+    })?;
+    Ok(())
 }
 
 /// The class of the futures that pools make.
@@ -65,7 +84,7 @@ pub(crate) fn raised(error: Bound<'_, PyAny>) -> PyErr {
 /// Complains as `LOGGER.critical(message, exc_info=error)` does.
 pub(crate) fn complain(py: Python<'_>, level: &str, message: &str, about: Option<&Bound<'_, PyAny>>, error: &PyErr) {
     let words = || -> PyResult<()> {
-        let details = pyo3::types::PyDict::new(py);
+        let details = PyDict::new(py);
         details.set_item("exc_info", error.value(py))?;
         let logger = logger(py)?;
         match about {

@@ -6,15 +6,19 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use tercet_sched::{Sent, Wakes};
+use tercet_sched::Wakes;
 use tercet_shm::{Bell, Woken};
 
-use crate::desk::{Chores, Colleague, Dead, Desk, Order};
+use crate::colleague::Colleague;
+use crate::desk::{Chores, Dead, Desk, Order, Stage};
 use crate::error::Error;
+use crate::freight;
 use crate::future::{Future, Outcome};
+use crate::limits::Cause;
 use crate::names;
 use crate::pool;
 use crate::process_pool::Leader;
@@ -28,21 +32,17 @@ pub(crate) struct Office {
     pub(crate) generation: u32,
     pub(crate) starts_at_once: bool,
     pub(crate) breaks_on_crash: bool,
-    pub(crate) retries: u32,
+    /// How large a worker may be that goes on.
+    pub(crate) max_rss: Option<u64>,
     pub(crate) hands: Hands,
 }
 
 /// What is done in Python.
 pub(crate) struct Hands {
-    /// `pack(fn, args, kwargs) -> bytes`.
-    pub(crate) pack: Py<PyAny>,
-    /// `hire(segment, worker's bell, pool's bell) -> (pid, descriptor of its life)`.
+    /// `hire(descriptors) -> (pid, descriptor of its life)`.
     pub(crate) hire: Py<PyAny>,
     /// `mourn(pid) -> str`: how a worker ended.
     pub(crate) mourn: Py<PyAny>,
-    /// `died(words) -> exception`, `broken(words) -> exception`.
-    pub(crate) died: Py<PyAny>,
-    pub(crate) broken: Py<PyAny>,
     /// `lead(leader, fn)`: starts the leader's thread; `fn` is the first function that was submitted.
     pub(crate) lead: Py<PyAny>,
 }
@@ -55,34 +55,44 @@ impl Office {
     /// Waits until something has happened that needs Python.
     pub(crate) fn watch(&self) -> Chores {
         let mut wakes = Wakes::new();
+        let mut is_rested = false;
         loop {
             let mut chores = Chores::default();
             let mut desk = self.desk();
             desk.read_all(&mut chores, &mut wakes);
+            desk.recall();
+            desk.enforce();
+            if let Some(most_bytes) = self.max_rss {
+                desk.weigh(most_bytes);
+            }
             desk.dispatch(&self.bell, &mut chores, &mut wakes);
             chores.hires = std::mem::take(&mut desk.hires);
-            chores.is_over = desk.is_closed && desk.fleet.is_idle() && chores.hires.is_empty();
+            chores.is_over = desk.is_closed() && desk.fleet.is_idle() && chores.hires.is_empty();
             if !chores.is_empty() {
                 drop(desk);
                 return chores;
             }
-            let sleeps = desk.announce();
-            let lives = desk.lives();
+            let sleep = desk.announce();
+            let lives = if sleep.is_some() { desk.lives() } else { Vec::new() };
             drop(desk);
             // Waiters are woken after the lock is gone, and before the leader sleeps.
             wakes.clear();
-            if sleeps {
-                let fds: Vec<BorrowedFd<'_>> = lives.iter().map(|(_, fd)| fd.as_fd()).collect();
-                let woken = self.bell.wait(&fds, None);
-                let mut desk = self.desk();
-                desk.withdraw();
-                if let Ok(Woken::Other(place)) = woken {
-                    let name = lives[place].0;
+            let Some(alarm) = sleep else { continue };
+            let until = alarm.or_else(|| (!is_rested).then(|| Instant::now() + freight::REST));
+            let fds: Vec<BorrowedFd<'_>> = lives.iter().map(|(_, fd)| fd.as_fd()).collect();
+            let woken = self.bell.wait(&fds, until);
+            let mut desk = self.desk();
+            desk.withdraw();
+            is_rested = matches!(woken, Ok(Woken::TimedOut)) && desk.fleet.is_idle();
+            match woken {
+                Ok(Woken::Other(place)) => {
                     desk.read_all(&mut chores, &mut wakes);
-                    chores.dead.extend(desk.bury(name));
+                    chores.dead.extend(desk.bury(lives[place].0));
                     drop(desk);
                     return chores;
                 }
+                _ if is_rested => desk.store.iter().for_each(|store| store.trim()),
+                _ => {}
             }
         }
     }
@@ -116,16 +126,13 @@ impl Office {
 
     /// Why it takes no more tasks, once it is closed.
     pub(crate) fn refusal(&self, py: Python<'_>) -> PyErr {
-        let Some(words) = self.broken.get() else {
-            return PyRuntimeError::new_err("cannot schedule new futures after shutdown");
-        };
-        match self.hands.broken.bind(py).call1((words,)) {
-            Ok(error) => PyErr::from_value(error),
-            Err(trouble) => trouble,
+        match self.broken.get() {
+            Some(words) => names::error(names::broken_process_pool(py), Some(words.clone())),
+            None => PyRuntimeError::new_err("cannot schedule new futures after shutdown"),
         }
     }
 
-    pub(crate) fn break_down(&self, py: Python<'_>, words: &str) {
+    fn break_down(&self, py: Python<'_>, words: &str) {
         let _ = self.broken.set(words.to_owned());
         let mut desk = self.desk();
         let mut orders = desk.fleet.drain();
@@ -134,13 +141,10 @@ impl Office {
                 orders.push(order);
             }
         }
-        desk.is_closed = true;
+        desk.enter(Stage::Closed);
         desk.colleagues.values().filter(|colleague| !colleague.is_leaving).for_each(Colleague::kill);
         drop(desk);
-        for order in orders {
-            let error = self.hands.broken.call1(py, (words,)).unwrap_or_else(|error| error.into_value(py).into_any());
-            finish(py, &order.job.future, Outcome::Error(error));
-        }
+        fail(py, orders, names::broken_process_pool, words);
     }
 
     /// Does what needs Python.
@@ -165,71 +169,84 @@ impl Office {
     }
 
     /// Cancels tasks that were taken back, and has the leader see what is left.
-    pub(crate) fn cancel(&self, py: Python<'_>, orders: Vec<Sent<Order>>) -> PyResult<()> {
+    pub(crate) fn cancel(&self, py: Python<'_>, orders: Vec<Order>) -> PyResult<()> {
         for order in orders {
-            let future = order.job.future.bind(py);
-            future.call_method0("cancel")?;
-            Future::start(future)?;
+            Future::cancel_for_good(order.future.bind(py))?;
         }
         Ok(self.bell.ring().map_err(Error::from)?)
     }
 
+    /// Learns how a worker ended, and says so to whom it concerns.
     pub(crate) fn mourn(self: &Arc<Self>, py: Python<'_>, dead: Dead) {
         let words = self.hands.mourn.call1(py, (dead.pid,));
         let words = words.and_then(|words| words.extract::<String>(py)).unwrap_or_else(|error| error.to_string());
         if dead.is_expected {
             return;
         }
-        if dead.is_ended {
-            let fail = if self.breaks_on_crash { &self.hands.broken } else { &self.hands.died };
-            for order in dead.guilty.into_iter().chain(dead.lost) {
-                let error = fail.call1(py, (&words,)).unwrap_or_else(|error| error.into_value(py).into_any());
-                finish(py, &order.job.future, Outcome::Error(error));
+        if let Some(doom) = dead.doom {
+            // One that nobody wants is cancelled already.
+            if let Cause::Time(timeout) = doom.cause {
+                let words = format!("the task took longer than {timeout:?}, and was ended with its worker process");
+                fail(py, dead.guilty, names::timeout_error, &words);
             }
             return;
         }
-        if self.breaks_on_crash || dead.is_hopeless {
-            if let Some(order) = dead.guilty {
-                let error = self.hands.broken.call1(py, (&words,));
-                let error = error.unwrap_or_else(|error| error.into_value(py).into_any());
-                finish(py, &order.job.future, Outcome::Error(error));
-            }
+        let breaks = self.breaks_on_crash || dead.is_hopeless;
+        let class = if breaks { names::broken_process_pool } else { names::worker_crashed };
+        if dead.is_ended {
+            fail(py, dead.guilty.into_iter().chain(dead.lost), class, &words);
+            return;
+        }
+        if breaks {
+            fail(py, dead.guilty, class, &words);
             self.break_down(py, &words);
             return;
         }
         let Some(mut order) = dead.guilty else { return };
-        order.job.deaths += 1;
-        if order.job.deaths <= self.retries {
+        if order.retries > 0 {
+            order.retries -= 1;
             self.desk().fleet.submit_first(order);
             return;
         }
-        let error = self.hands.died.call1(py, (words,)).unwrap_or_else(|error| error.into_value(py).into_any());
-        finish(py, &order.job.future, Outcome::Error(error));
+        fail(py, [order], class, &words);
     }
 
-    pub(crate) fn hire(self: &Arc<Self>, py: Python<'_>, member: u32) -> PyResult<()> {
+    fn hire(self: &Arc<Self>, py: Python<'_>, member: u32) -> PyResult<()> {
         let fds = {
             let desk = self.desk();
             let Some(colleague) = desk.colleagues.get(&member) else { return Ok(()) };
-            let end = &colleague.end;
-            (end.segment().as_fd().as_raw_fd(), end.worker_bell().as_fd().as_raw_fd(), self.bell.as_fd().as_raw_fd())
+            colleague.fds(&self.bell, desk.store.as_deref())?
         };
-        let (pid, life): (i32, RawFd) = self.hands.hire.call1(py, fds)?.extract(py)?;
+        let numbers: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let (pid, life): (i32, RawFd) = self.hands.hire.call1(py, (numbers,))?.extract(py)?;
         // SAFETY: `hire` gives a descriptor away that it has just opened.
         let end_of_life = unsafe { OwnedFd::from_raw_fd(life) };
         let mut desk = self.desk();
         if let Some(colleague) = desk.colleagues.get_mut(&member) {
-            colleague.process = Some((pid, end_of_life));
+            colleague.process = Some((pid, Arc::new(end_of_life)));
         }
-        if desk.is_ended || self.broken.get().is_some() {
+        if desk.is_ended() || self.broken.get().is_some() {
             desk.colleagues.values().for_each(Colleague::kill);
         }
         Ok(())
     }
 }
 
+/// Finishes the futures of tasks with an error each.
+fn fail(
+    py: Python<'_>,
+    orders: impl IntoIterator<Item = Order>,
+    class: fn(Python<'_>) -> PyResult<Bound<'_, PyAny>>,
+    words: &str,
+) {
+    for order in orders {
+        let error = names::error(class(py), Some(words.to_owned()));
+        finish(py, &order.future, Outcome::Error(error.into_value(py).into_any()));
+    }
+}
+
 /// Finishes a future in Python; one that is cancelled meanwhile has as good an end.
-pub(crate) fn finish(py: Python<'_>, future: &Py<Future>, outcome: Outcome) {
+fn finish(py: Python<'_>, future: &Py<Future>, outcome: Outcome) {
     if let Err(error) = Future::finish(future.bind(py), outcome) {
         if !error.is_instance(py, &names::invalid_state_error(py).expect("it was imported")) {
             error.write_unraisable(py, None);

@@ -2,45 +2,18 @@
 //!
 //! ```text
 //! message   head, then its bytes, in as many frames as it takes
-//! frame     number (8)  kind (4)  length of what is still to come, this frame included (8)  bytes
+//! frame     number (8)  kind (4)  time spent in us (4)  parts (4)  length of what is still to come, this frame included (8)  bytes
 //! ```
 //! A message that is larger than a frame goes in pieces, so that one side copies the next while the other takes the
 //! last, and a ring need not be as large as the largest message. Pieces of two messages never mix.
 
-use std::ffi::c_int;
-use std::sync::Arc;
-
 use pyo3::exceptions::PyValueError;
-use pyo3::ffi;
 use pyo3::prelude::*;
 use tercet_shm::{Consumer, Error, Producer};
 
-const HEAD: usize = 20;
+const HEAD: usize = 28;
 /// The largest piece: small enough that sender and receiver work at the same time.
 const PIECE: usize = 64 << 10;
-
-/// The bytes of a message, for Python to read where they are.
-#[pyclass(module = "tercet._tercet", frozen)]
-pub(crate) struct Parcel(Arc<Vec<u8>>);
-
-impl Parcel {
-    pub(crate) fn new(bytes: Arc<Vec<u8>>) -> Self {
-        Self(bytes)
-    }
-}
-
-#[pymethods]
-impl Parcel {
-    unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        let bytes = &slf.get().0;
-        let begin = bytes.as_ptr().cast_mut().cast();
-        // SAFETY: the interpreter passes a view to be filled in. The bytes are never changed and live as long as the object,
-        // to which the view holds a reference; it is marked as read-only.
-        let filled =
-            unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), begin, bytes.len() as ffi::Py_ssize_t, 1, flags) };
-        if filled == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
-    }
-}
 
 /// What a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,58 +31,91 @@ pub(crate) enum Kind {
     Error = 5,
     /// To the pool: the worker cannot be set up.
     Unfit = 6,
+    /// To the pool: a task that was taken back, and that the worker has not begun.
+    Back = 7,
 }
 
 impl Kind {
     fn of(word: u32) -> Option<Self> {
-        [Self::Call, Self::Leave, Self::Ready, Self::Value, Self::Error, Self::Unfit]
+        [Self::Call, Self::Leave, Self::Ready, Self::Value, Self::Error, Self::Unfit, Self::Back]
             .into_iter()
             .find(|kind| *kind as u32 == word)
+    }
+}
+
+/// What stands at the head of a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    pub(crate) number: u64,
+    pub(crate) kind: Kind,
+    /// How long the task took, in microseconds.
+    pub(crate) spent_us: u32,
+    /// What stands at the front of the bytes: see `freight.rs`.
+    pub(crate) parts: u32,
+}
+
+impl Head {
+    pub(crate) fn new(number: u64, kind: Kind) -> Self {
+        Self { number, kind, spent_us: 0, parts: 0 }
     }
 }
 
 /// A message, as a whole.
 #[derive(Debug)]
 pub(crate) struct Message {
-    pub(crate) number: u64,
-    pub(crate) kind: Kind,
+    pub(crate) head: Head,
     pub(crate) bytes: Vec<u8>,
 }
 
 /// A message that is on its way out, and how much of it has left.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    number: u64,
-    kind: Kind,
+    head: Head,
     left: usize,
+    has_begun: bool,
 }
 
 impl Outgoing {
-    pub(crate) fn new(number: u64, kind: Kind, length: usize) -> Self {
-        Self { number, kind, left: length }
+    pub(crate) fn new(head: Head, length: usize) -> Self {
+        Self { head, left: length, has_begun: false }
+    }
+
+    /// Whether it goes as one frame, so that it leaves as a whole or not at all.
+    pub(crate) fn is_short(&self) -> bool {
+        self.left <= PIECE
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     /// Puts as many pieces into the ring as it has room for. True if all have left.
-    pub(crate) fn push(&mut self, bytes: &[u8], ring: &mut Producer, has_begun: &mut bool) -> Result<bool, Error> {
-        while !*has_begun || self.left > 0 {
-            let piece = self.left.min(PIECE.min(ring.longest_frame() - HEAD));
+    pub(crate) fn push(&mut self, bytes: &[u8], ring: &mut Producer) -> Result<bool, Error> {
+        while !self.has_begun || self.left > 0 {
+            let piece = self.piece(ring);
             let Some(room) = ring.reserve(HEAD + piece)? else { return Ok(false) };
-            room[..8].copy_from_slice(&self.number.to_le_bytes());
-            room[8..12].copy_from_slice(&(self.kind as u32).to_le_bytes());
-            room[12..HEAD].copy_from_slice(&(self.left as u64).to_le_bytes());
+            room[..8].copy_from_slice(&self.head.number.to_le_bytes());
+            room[8..12].copy_from_slice(&(self.head.kind as u32).to_le_bytes());
+            room[12..16].copy_from_slice(&self.head.spent_us.to_le_bytes());
+            room[16..20].copy_from_slice(&self.head.parts.to_le_bytes());
+            room[20..HEAD].copy_from_slice(&(self.left as u64).to_le_bytes());
             let begin = bytes.len() - self.left;
             room[HEAD..].copy_from_slice(&bytes[begin..begin + piece]);
             ring.keep(HEAD + piece);
             ring.commit();
             self.left -= piece;
-            *has_begun = true;
+            self.has_begun = true;
         }
         Ok(true)
     }
 
     /// The room that the next piece needs.
     pub(crate) fn wants(&self, ring: &Producer) -> usize {
-        HEAD + self.left.min(PIECE.min(ring.longest_frame() - HEAD))
+        HEAD + self.piece(ring)
+    }
+
+    fn piece(&self, ring: &Producer) -> usize {
+        self.left.min(PIECE.min(ring.longest_frame() - HEAD))
     }
 }
 
@@ -132,16 +138,16 @@ impl Incoming {
 
     fn add(&mut self, frame: &[u8]) -> Result<Option<Message>, Fault> {
         let (head, piece) = frame.split_at_checked(HEAD).ok_or(Fault::Garbled)?;
-        let (number, rest) = head.split_first_chunk::<8>().ok_or(Fault::Garbled)?;
-        let (kind, left) = rest.split_first_chunk::<4>().ok_or(Fault::Garbled)?;
-        let left = usize::try_from(u64::from_le_bytes(left.try_into().map_err(|_| Fault::Garbled)?));
-        let left = left.map_err(|_| Fault::Garbled)?;
-        let kind = Kind::of(u32::from_le_bytes(*kind)).ok_or(Fault::Garbled)?;
-        let message = self.0.get_or_insert_with(|| Message {
-            number: u64::from_le_bytes(*number),
-            kind,
-            bytes: Vec::with_capacity(left),
-        });
+        let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| head[at + i]));
+        let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| head[at + i]));
+        let left = usize::try_from(long(20)).map_err(|_| Fault::Garbled)?;
+        let kind = Kind::of(word(8)).ok_or(Fault::Garbled)?;
+        if self.0.is_none() {
+            let mut bytes = Vec::new();
+            bytes.try_reserve_exact(left).map_err(|_| Fault::Garbled)?;
+            self.0 = Some(Message { head: Head { number: long(0), kind, spent_us: word(12), parts: word(16) }, bytes });
+        }
+        let Some(message) = self.0.as_mut() else { return Ok(None) };
         message.bytes.extend_from_slice(piece);
         Ok(if left <= piece.len() { self.0.take() } else { None })
     }

@@ -179,12 +179,7 @@ impl Task {
 
     fn cancel(self, py: Python<'_>) -> PyResult<()> {
         match self {
-            Self::Call(call) => {
-                let future = call.future.bind(py);
-                // Settled as well: nobody else will come across it, and `wait` must not wait for ever.
-                future.call_method0("cancel")?;
-                Future::start(future).map(drop)
-            }
+            Self::Call(call) => Future::cancel_for_good(call.future.bind(py)),
             Self::Spread(spread) => {
                 spread.cancel(py);
                 Ok(())

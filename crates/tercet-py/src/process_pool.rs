@@ -14,21 +14,23 @@
 //! `desk` guards the fleet and the rings. It is never held while Python runs or the GIL is waited for, so that a thread
 //! that holds the GIL may wait for it.
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
-use tercet_sched::{Fleet, Wakes};
-use tercet_shm::{Bell, Woken};
+use pyo3::types::{PyDict, PyTuple};
+use tercet_sched::Wakes;
+use tercet_shm::{Bell, State, Woken};
 
-use crate::desk::{Chores, Colleague, DEPTH, Desk, Order};
+use crate::colleague::Colleague;
+use crate::desk::{Chores, Desk, Order, Stage};
 use crate::door::Door;
 use crate::error::Error;
+use crate::freight::Freight;
 use crate::future::{Future, Outcome};
+use crate::limits;
 use crate::names;
 use crate::office::{Hands, Office};
 use crate::pool;
@@ -62,7 +64,7 @@ impl Leader {
             // A fork of the program: the pool is not its own, and the lock may have been copied locked.
             return Ok(());
         }
-        self.0.desk().is_closed = true;
+        self.0.desk().enter(Stage::Closed);
         Ok(self.0.bell.ring().map_err(Error::from)?)
     }
 }
@@ -100,7 +102,7 @@ impl Drop for ProcessPool {
     fn drop(&mut self) {
         if let Some(office) = self.0.get().filter(|office| office.generation == pool::generation()) {
             // What was submitted is done; then the workers leave.
-            office.desk().is_closed = true;
+            office.desk().enter(Stage::Closed);
             let _ = office.bell.ring();
         }
     }
@@ -123,63 +125,58 @@ impl ProcessPool {
     }
 
     /// Set up the pool.
-    #[pyo3(signature = (limit, *, pack, hire, mourn, died, broken, lead, tasks_per_worker, starts_at_once, breaks_on_crash, retries))]
+    #[pyo3(signature = (limit, *, hire, mourn, lead, tasks_per_worker, starts_at_once, breaks_on_crash, max_rss))]
     #[expect(clippy::too_many_arguments, reason = "each is a hand that the pool has in Python")]
     fn _open(
         &self,
+        py: Python<'_>,
         limit: usize,
-        pack: Py<PyAny>,
         hire: Py<PyAny>,
         mourn: Py<PyAny>,
-        died: Py<PyAny>,
-        broken: Py<PyAny>,
         lead: Py<PyAny>,
         tasks_per_worker: Option<u64>,
         starts_at_once: bool,
         breaks_on_crash: bool,
-        retries: u32,
+        max_rss: Option<u64>,
     ) -> PyResult<()> {
-        let desk = Desk {
-            fleet: Fleet::new(limit, DEPTH, tasks_per_worker),
-            colleagues: BTreeMap::new(),
-            hires: Vec::new(),
-            is_closed: false,
-            is_ended: false,
-            has_leader: false,
-            stillborn: 0,
-        };
+        names::watch_forks(py)?;
         let office = Office {
-            desk: Mutex::new(desk),
+            desk: Mutex::new(Desk::new(limit, tasks_per_worker)),
             bell: Bell::new().map_err(Error::from)?,
             broken: OnceLock::new(),
             generation: pool::generation(),
             starts_at_once,
             breaks_on_crash,
-            retries,
-            hands: Hands { pack, hire, mourn, died, broken, lead },
+            max_rss,
+            hands: Hands { hire, mourn, lead },
         };
         let _ = self.0.set(Arc::new(office));
         Ok(())
     }
 
-    /// Schedule `fn(*args, **kwargs)` in a worker process and return a future for its outcome.
-    #[pyo3(signature = (r#fn, /, *args, **kwargs))]
-    fn submit(
+    /// Schedule `fn(*args, **kwargs)` with limits of its own.
+    fn _submit(
         &self,
+        timeout: Option<f64>,
+        retries: u32,
         r#fn: &Bound<'_, PyAny>,
         args: Bound<'_, PyTuple>,
         kwargs: Option<Bound<'_, PyDict>>,
     ) -> PyResult<Py<Future>> {
+        let timeout = timeout.map(Duration::try_from_secs_f64).transpose();
+        let timeout = timeout.map_err(|error| PyValueError::new_err(error.to_string()))?;
         let py = r#fn.py();
         let office = self.office()?;
         office.check(py)?;
-        if office.broken.get().is_some() || office.desk().is_closed {
+        if office.broken.get().is_some() || office.desk().is_closed() {
             return Err(office.refusal(py));
         }
         let future = names::future_type(py)?.call0()?.cast_into::<Future>()?;
         office.begin(py, r#fn)?;
-        let packed = match office.hands.pack.bind(py).call1((r#fn, args, kwargs)) {
-            Ok(packed) => packed.cast_into::<PyBytes>()?.unbind(),
+        let store = office.desk().store.clone();
+        let packed = names::pack(py)?.call1((r#fn, args, kwargs));
+        let call = match packed.and_then(|packed| Freight::load(&packed, store.as_ref())) {
+            Ok(call) => call,
             Err(error) => {
                 // As in the standard library, the future has the error.
                 Future::start(&future)?;
@@ -188,22 +185,23 @@ impl ProcessPool {
             }
         };
         future.get().belongs_to(pool::OF_PROCESSES | u64::from(office.generation));
-        let order = Order { future: future.clone().unbind(), call: packed, deaths: 0 };
+        let order = Order { future: future.clone().unbind(), call, function: r#fn.clone().unbind(), timeout, retries };
         let mut chores = Chores::default();
         let mut wakes = Wakes::new();
         let mut desk = office.desk();
-        if desk.is_closed {
+        if desk.is_closed() {
             // While the call was packed, which may run Python and let other threads in, nobody was left to send it.
             drop(desk);
             return Err(office.refusal(py));
         }
+        desk.has_limits |= timeout.is_some();
         desk.fleet.submit(order);
         desk.dispatch(&office.bell, &mut chores, &mut wakes);
-        let wants_hands = !desk.hires.is_empty();
+        let wants_leader = desk.wants_leader();
         drop(desk);
         drop((wakes, std::mem::take(&mut chores.dropped)));
         office.attend(py, chores);
-        if wants_hands {
+        if wants_leader {
             office.bell.ring().map_err(Error::from)?;
         }
         Ok(future.unbind())
@@ -214,7 +212,7 @@ impl ProcessPool {
         let py = r#fn.py();
         let office = self.office()?;
         office.check(py)?;
-        if office.desk().is_closed {
+        if office.desk().is_closed() {
             return Ok(());
         }
         let started = office.start_all(py);
@@ -229,7 +227,7 @@ impl ProcessPool {
         let Some(office) = self.0.get() else { return Ok(()) };
         office.check(py)?;
         let mut desk = office.desk();
-        desk.is_closed = true;
+        desk.enter(Stage::Closed);
         let dropped = if cancels { desk.fleet.drain() } else { Vec::new() };
         drop(desk);
         office.cancel(py, dropped)
@@ -240,8 +238,7 @@ impl ProcessPool {
         let Some(office) = self.0.get() else { return Ok(()) };
         office.check(py)?;
         let mut desk = office.desk();
-        desk.is_closed = true;
-        desk.is_ended = true;
+        desk.enter(Stage::Ended);
         let dropped = desk.fleet.drain();
         if let Some(signal) = rustix::process::Signal::from_named_raw(number) {
             desk.colleagues.values().for_each(|colleague| colleague.send_signal(signal));
@@ -250,13 +247,34 @@ impl ProcessPool {
         office.cancel(py, dropped)
     }
 
-    /// Return the workers: their process numbers, and the number of tasks that each has done.
-    fn _workers(&self) -> Vec<(i32, u64)> {
+    /// Cancel a task, ending the process that runs it; return whether it is cancelled.
+    fn _kill(&self, future: &Bound<'_, Future>) -> PyResult<bool> {
+        let py = future.py();
+        let office = self.office()?;
+        office.check(py)?;
+        if future.call_method0("cancel")?.is_truthy()? {
+            return Ok(true);
+        }
+        let aborted = office.desk().abort(|order| order.future.as_ptr() == future.as_ptr());
+        let Some(order) = aborted else { return Ok(false) };
+        drop(order);
+        office.bell.ring().map_err(Error::from)?;
+        Future::abort(future)
+    }
+
+    /// Return the workers: process number, state, what it calls, since when (monotonic clock), private bytes, tasks done.
+    fn _workers(&self, py: Python<'_>) -> Vec<Sight> {
         let Some(office) = self.0.get() else { return Vec::new() };
         let desk = office.desk();
-        let done = |colleague: &Colleague| colleague.end.watch.status().map_or(0, |status| status.tasks_done);
-        let pid = |colleague: &Colleague| colleague.process.as_ref().map(|process| process.0);
-        desk.colleagues.values().filter_map(|colleague| Some((pid(colleague)?, done(colleague)))).collect()
+        let see = |(name, colleague): (&u32, &Colleague)| {
+            let (pid, _) = colleague.process.as_ref()?;
+            let status = colleague.end.watch.status().ok()?;
+            let task = status.held.and_then(|held| Some((desk.fleet.sent(*name, held.task.get())?, held.began_ns)));
+            let function = task.map(|(task, _)| task.job.function.clone_ref(py));
+            let since = task.map(|(_, began_ns)| began_ns as f64 / 1e9);
+            Some((*pid, name_of(status.state), function, since, limits::private_bytes(*pid), status.tasks_done))
+        };
+        desk.colleagues.iter().filter_map(see).collect()
     }
 
     #[getter]
@@ -265,5 +283,17 @@ impl ProcessPool {
             Some(words) => Ok(words.into_pyobject(py)?.into_any()),
             None => Ok(pyo3::types::PyBool::new(py, false).to_owned().into_any()),
         }
+    }
+}
+
+/// What can be seen of a worker.
+type Sight = (i32, &'static str, Option<Py<PyAny>>, Option<f64>, u64, u64);
+
+fn name_of(state: State) -> &'static str {
+    match state {
+        State::Starting => "starting",
+        State::Resting => "resting",
+        State::Running => "running",
+        State::Leaving => "leaving",
     }
 }

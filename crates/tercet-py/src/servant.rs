@@ -3,77 +3,118 @@
 use std::num::NonZeroU64;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::time::Instant;
 
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
-use tercet_shm::{Access, Bell, Bells, Segment, State, Want, WorkerEnd, now_ns};
+use tercet_shm::{Access, Arena, Bell, Bells, Holder, Peer, Segment, State, Want, Woken, WorkerEnd, now_ns};
 
 use crate::door::Door;
 use crate::error::Error;
-use crate::parcel::{Fault, Incoming, Kind, Message, Outgoing, Parcel};
+use crate::freight::{self, Freight, Packed, Parcel, Store};
+use crate::names;
+use crate::parcel::{Fault, Head, Incoming, Kind, Message, Outgoing};
 
 /// Serve a pool until it says that this process may leave.
 ///
 /// Parameters
 /// ----------
-/// segment, mine, theirs
-///     The descriptors of the memory, of the bell that wakes this process, and of the one that wakes the pool.
+/// fds
+///     The descriptors: of the memory, of the bell that wakes this process, and of the one that wakes the pool; and where large
+///     buffers travel by handle, of the pool's slabs, this worker's ledger of them, this worker's slabs, and the pool's
+///     ledger of those.
 /// settle
 ///     Called first; if it raises, the pool is told that this worker is unfit.
 /// run
-///     Called with the bytes of a call; returns whether it failed, and the bytes of what it came to.
+///     Called with a packed call; returns whether it failed, and what it came to, packed.
 #[pyfunction]
 pub(crate) fn serve(
     py: Python<'_>,
-    segment: RawFd,
-    mine: RawFd,
-    theirs: RawFd,
+    fds: Vec<RawFd>,
     settle: &Bound<'_, PyAny>,
     run: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    // SAFETY: the caller passes three descriptors that nobody else in this process owns.
-    let [segment, mine, theirs] = [segment, mine, theirs].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-    let bells = Bells { mine: Bell::from(mine), theirs: Bell::from(theirs) };
-    let end = WorkerEnd::open(&Segment::from_fd(segment, Access::ReadWrite).map_err(Error::from)?, bells)
-        .map_err(Error::from)?;
-    Servant { end, incoming: Incoming::default() }.work(py, settle, run)
+    // SAFETY: the caller passes descriptors that nobody else in this process owns.
+    let fds: Vec<OwnedFd> = fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect();
+    names::watch_forks(py)?;
+    let servant = Servant::new(fds).map_err(Error::from)?;
+    servant.ok_or_else(|| PyValueError::new_err("a worker is given 3 or 7 descriptors"))?.work(py, settle, run)
 }
+
+/// How long a result may lie in the ring before the pool is woken for it, while there are more tasks to run.
+const UNHEARD_NS: u64 = 100_000;
 
 struct Servant {
     end: WorkerEnd,
     incoming: Incoming,
+    /// When the first result was committed for which nobody was woken.
+    unheard_since_ns: Option<u64>,
+    /// Where the pool's large buffers are read.
+    holder: Option<Holder>,
+    /// Where its own go, and the number of the pool there.
+    store: Option<(Arc<Store>, Peer)>,
 }
 
 impl Servant {
+    fn new(fds: Vec<OwnedFd>) -> Result<Option<Self>, tercet_shm::Error> {
+        let mut fds = fds.into_iter();
+        let (Some(segment), Some(mine), Some(theirs)) = (fds.next(), fds.next(), fds.next()) else { return Ok(None) };
+        let bells = Bells { mine: Bell::from(mine), theirs: Bell::from(theirs) };
+        let end = WorkerEnd::open(&Segment::from_fd(segment, Access::ReadWrite)?, bells)?;
+        let mut servant =
+            Self { end, incoming: Incoming::default(), unheard_since_ns: None, holder: None, store: None };
+        if let (Some(data), Some(ledger), Some(own), Some(account)) = (fds.next(), fds.next(), fds.next(), fds.next()) {
+            servant.holder = Some(Holder::open(data, ledger)?);
+            let mut arena = Arena::over(Segment::from_fd(own, Access::ReadWrite)?, freight::warm_bytes());
+            let pool = arena.enrol_with(Segment::from_fd(account, Access::ReadWrite)?)?;
+            servant.store = Some((Store::new(arena), pool));
+        }
+        Ok(Some(servant))
+    }
+
     fn work(&mut self, py: Python<'_>, settle: &Bound<'_, PyAny>, run: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Err(error) = settle.call0() {
             let words = format!("{}: {}", error.get_type(py).name()?, error.value(py));
-            self.send(py, 0, Kind::Unfit, words.as_bytes())?;
-            return Ok(());
+            return self.tell(py, Kind::Unfit, words.as_bytes());
         }
-        self.send(py, 0, Kind::Ready, b"")?;
+        self.tell(py, Kind::Ready, b"")?;
         self.end.log.enter(State::Running);
         while let Some(message) = self.next(py)? {
-            match message.kind {
+            match message.head.kind {
                 Kind::Call => self.run(py, message, run)?,
                 Kind::Leave => break,
                 _ => return Err(Fault::Garbled.into()),
             }
         }
         self.end.log.enter(State::Leaving);
-        Ok(())
+        self.flush()
     }
 
     fn run(&mut self, py: Python<'_>, message: Message, run: &Bound<'_, PyAny>) -> PyResult<()> {
-        let number = NonZeroU64::new(message.number).ok_or(Fault::Garbled)?;
-        self.end.log.begin(number, now_ns());
-        let (has_failed, packed): (bool, Bound<'_, PyBytes>) =
-            run.call1((Parcel::new(Arc::new(message.bytes)),))?.extract()?;
+        let number = NonZeroU64::new(message.head.number).ok_or(Fault::Garbled)?;
+        // What it was lent goes back when this is dropped, whether it is run or not.
+        let call = Arc::new(Packed::open(message, self.holder.as_ref())?);
+        if !self.end.log.claim(number) {
+            return self.send(py, Head::new(number.get(), Kind::Back), b"");
+        }
+        let began_ns = now_ns();
+        self.end.log.begin(number, began_ns);
+        let (has_failed, packed): (bool, Bound<'_, PyAny>) = run.call1((Parcel::new(call),))?.extract()?;
+        let ended_ns = now_ns();
+        let freight = Freight::load(&packed, self.store.as_ref().map(|(store, _)| store))?;
+        drop(packed);
         let kind = if has_failed { Kind::Error } else { Kind::Value };
-        self.send(py, message.number, kind, packed.as_bytes())?;
+        let mut head = freight.head(number.get(), kind);
+        head.spent_us = u32::try_from((ended_ns - began_ns) / 1000).unwrap_or(u32::MAX);
+        if let Some(bytes) = freight.plain() {
+            self.send(py, head, bytes)?;
+        } else {
+            let peer = self.store.as_ref().map(|(_, pool)| *pool);
+            self.send(py, head, &freight.message(peer).map_err(Error::from)?)?;
+        }
         self.end.log.finish();
-        Ok(())
+        let since = *self.unheard_since_ns.get_or_insert(ended_ns);
+        if ended_ns - since >= UNHEARD_NS { self.flush() } else { Ok(()) }
     }
 
     /// The next message, waiting for it if need be.
@@ -83,26 +124,49 @@ impl Servant {
                 return Ok(Some(message));
             }
             self.end.log.enter(State::Resting);
-            self.wait(py, Want::Frame)?;
+            self.rest(py)?;
             self.end.log.enter(State::Running);
         }
     }
 
-    fn send(&mut self, py: Python<'_>, number: u64, kind: Kind, bytes: &[u8]) -> PyResult<()> {
-        let mut outgoing = Outgoing::new(number, kind, bytes.len());
-        let mut has_begun = false;
-        while !outgoing.push(bytes, &mut self.end.port.outgoing, &mut has_begun).map_err(Error::from)? {
-            let room = outgoing.wants(&self.end.port.outgoing);
-            self.wait(py, Want::Room(room))?;
+    /// Waits for a message. After a while of rest, memory goes back to the system.
+    fn rest(&mut self, py: Python<'_>) -> PyResult<()> {
+        let Some((store, _)) = self.store.clone() else { return self.wait(py, Want::Frame, None).map(drop) };
+        if self.wait(py, Want::Frame, Some(Instant::now() + freight::REST))? == Woken::TimedOut {
+            store.trim();
+            self.wait(py, Want::Frame, None)?;
         }
+        Ok(())
+    }
+
+    /// Tells the pool about this worker.
+    fn tell(&mut self, py: Python<'_>, kind: Kind, bytes: &[u8]) -> PyResult<()> {
+        self.send(py, Head::new(0, kind), bytes)?;
+        self.flush()
+    }
+
+    /// Puts a message into the ring, where the pool sees it if it is awake.
+    fn send(&mut self, py: Python<'_>, head: Head, bytes: &[u8]) -> PyResult<()> {
+        let mut outgoing = Outgoing::new(head, bytes.len());
+        while !outgoing.push(bytes, &mut self.end.port.outgoing).map_err(Error::from)? {
+            let room = outgoing.wants(&self.end.port.outgoing);
+            self.wait(py, Want::Room(room), None)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> PyResult<()> {
+        self.unheard_since_ns = None;
         self.end.port.flush().map_err(Error::from)?;
         Ok(())
     }
 
-    fn wait(&mut self, py: Python<'_>, want: Want) -> PyResult<()> {
+    fn wait(&mut self, py: Python<'_>, want: Want, until: Option<Instant>) -> PyResult<Woken> {
+        self.unheard_since_ns = None;
         let port = &mut self.end.port;
-        py.outside(|| port.wait(want, &[], None)).map_err(Error::from)?;
-        py.check_signals()
+        let woken = py.outside(|| port.wait(want, &[], until)).map_err(Error::from)?;
+        py.check_signals()?;
+        Ok(woken)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Life cycle of a slab
 //! --------------------
-//! 1. [`Arena::allocate`] takes a block, a warm one if there is; [`Arena::bytes_mut`] lets the owner fill it.
+//! 1. [`Arena::allocate`] takes a block, a warm one if there is, as a [`Draft`], which whoever has it fills, without the arena;
+//!    [`Arena::seal`] makes it a slab that can be lent.
 //! 2. [`Arena::lend`] counts a reference for one peer and gives the [`Handle`] to send. From then on nobody writes.
 //! 3. The peer receives the handle as a [`Loan`](crate::Loan), and gives the reference back when the loan is dropped.
 //! 4. The owner gives its own reference back with [`Arena::free`], before or after the peers do.
@@ -22,11 +23,13 @@
 //! owner writes again: `ledger.rs`.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 use crate::ledger::{Handle, Ledger, SLOTS};
+use crate::loan::Holder;
 use crate::segment::Segment;
 use crate::space::{self, Extent, Space};
 
@@ -34,12 +37,46 @@ use crate::space::{self, Extent, Space};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peer(u64);
 
-/// The owner's reference to a block. It is given back by [`Arena::free`], not by being dropped.
+/// A slab that is being filled. It reads and writes as the bytes that it holds, which are left from before.
+#[derive(Debug)]
+#[must_use = "what is not sealed stays taken for as long as the arena lives"]
+pub struct Draft(Slab);
+
+impl Deref for Draft {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for Draft {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let Slab { segment, offset, len, .. } = &self.0;
+        // SAFETY: the block lies inside the segment, which is kept; no other slab has it and no peer before it is sealed; the draft,
+        // of which there is one, is borrowed alone.
+        unsafe { std::slice::from_raw_parts_mut(segment.as_ptr().as_ptr().add(*offset), *len) }
+    }
+}
+
+/// The owner's reference to a block, and its bytes. It is given back by [`Arena::free`], not by being dropped.
 #[derive(Debug)]
 #[must_use = "what is not freed stays taken for as long as the arena lives"]
 pub struct Slab {
     slot: u32,
     serial: u64,
+    segment: Segment,
+    offset: usize,
+    len: usize,
+}
+
+impl Deref for Slab {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the block lies inside the segment, which is kept; nobody writes to it as long as the owner has this reference.
+        unsafe { std::slice::from_raw_parts(self.segment.as_ptr().as_ptr().add(self.offset), self.len) }
+    }
 }
 
 /// How the bytes of an arena are used.
@@ -97,8 +134,12 @@ impl Arena {
     /// # Errors
     /// The system refuses the memory or the descriptor.
     pub fn new(size: usize, warm_bytes: u64) -> Result<Self, Error> {
-        let segment = Segment::new(size)?;
-        Ok(Self {
+        Segment::new(size).map(|segment| Self::over(segment, warm_bytes))
+    }
+
+    /// An arena in memory that another process made for this one to own.
+    pub fn over(segment: Segment, warm_bytes: u64) -> Self {
+        Self {
             space: Space::new(segment.size() as u64, warm_bytes),
             segment,
             entries: Vec::new(),
@@ -106,14 +147,14 @@ impl Arena {
             accounts: BTreeMap::new(),
             next_peer: 0,
             used_bytes: 0,
-        })
+        }
     }
 
     /// A slab of so many bytes. What they hold is left from before.
     ///
     /// # Errors
     /// There is no room, or too many slabs are out.
-    pub fn allocate(&mut self, len: usize) -> Result<Slab, Error> {
+    pub fn allocate(&mut self, len: usize) -> Result<Draft, Error> {
         self.reclaim();
         let full = Error::Full { wanted: len as u64, size: self.segment.size() as u64 };
         let Some(size) = space::block_size(len as u64) else { return Err(full) };
@@ -128,35 +169,12 @@ impl Arena {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         self.used_bytes += block.size;
         self.entries[slot as usize] = Some(Entry { serial, block, len: len as u64, is_owned: true, peers: 0 });
-        Ok(Slab { slot, serial })
+        Ok(Draft(Slab { slot, serial, segment: self.segment.clone(), offset: block.offset as usize, len }))
     }
 
-    /// The bytes of a slab, to be filled before it is lent.
-    ///
-    /// # Errors
-    /// It is lent, or belongs to another arena.
-    pub fn bytes_mut(&mut self, slab: &mut Slab) -> Result<&mut [u8], Error> {
-        if self.entry(slab)?.peers > 0 {
-            self.reclaim();
-        }
-        let entry = self.entry(slab)?;
-        if entry.peers > 0 {
-            return Err(Error::Lent);
-        }
-        let (offset, len) = (entry.block.offset as usize, entry.len as usize);
-        // SAFETY: the block lies inside, no other slab has it and no peer; the arena is borrowed alone.
-        Ok(unsafe { std::slice::from_raw_parts_mut(self.segment.as_ptr().as_ptr().add(offset), len) })
-    }
-
-    /// The bytes of a slab.
-    ///
-    /// # Errors
-    /// It belongs to another arena.
-    pub fn bytes(&self, slab: &Slab) -> Result<&[u8], Error> {
-        let entry = self.entry(slab)?;
-        let (offset, len) = (entry.block.offset as usize, entry.len as usize);
-        // SAFETY: as above; peers only read, and the arena is borrowed.
-        Ok(unsafe { std::slice::from_raw_parts(self.segment.as_ptr().as_ptr().add(offset), len) })
+    /// Makes what is filled a slab that can be lent.
+    pub fn seal(&self, draft: Draft) -> Slab {
+        draft.0
     }
 
     /// Counts a reference for a peer, and gives the handle to send to it.
@@ -206,7 +224,14 @@ impl Arena {
     /// # Errors
     /// The system refuses the memory or the descriptor.
     pub fn enrol(&mut self) -> Result<Peer, Error> {
-        let segment = Segment::new(Ledger::SIZE)?;
+        self.enrol_with(Holder::ledger()?)
+    }
+
+    /// A peer whose ledger was made by another process: [`Holder::ledger`].
+    ///
+    /// # Errors
+    /// The segment is not a ledger.
+    pub fn enrol_with(&mut self, segment: Segment) -> Result<Peer, Error> {
         let ledger = Ledger::new(&segment)?;
         let peer = Peer(self.next_peer);
         self.next_peer += 1;
@@ -347,9 +372,9 @@ mod tests {
     }
 
     fn filled(arena: &mut Arena, len: usize, byte: u8) -> Slab {
-        let mut slab = arena.allocate(len).unwrap();
-        arena.bytes_mut(&mut slab).unwrap().fill(byte);
-        slab
+        let mut draft = arena.allocate(len).unwrap();
+        draft.fill(byte);
+        arena.seal(draft)
     }
 
     #[test]
@@ -357,9 +382,8 @@ mod tests {
         let mut arena = Arena::new(MIB, MIB as u64).unwrap();
         let peer = arena.enrol().unwrap();
         let far = holder(&arena, peer);
-        let mut slab = filled(&mut arena, 100_000, 7);
+        let slab = filled(&mut arena, 100_000, 7);
         let handle = Handle::from_bytes(&arena.lend(&slab, peer).unwrap().to_bytes());
-        assert!(matches!(arena.bytes_mut(&mut slab), Err(Error::Lent)));
         arena.free(slab).unwrap();
         let loan = far.receive(handle).unwrap();
         let other = loan.clone();
@@ -460,13 +484,28 @@ mod tests {
     }
 
     #[test]
+    fn the_arena_of_another_process_is_used_the_same() {
+        let (data, ledger) = (Segment::new(MIB).unwrap(), Holder::ledger().unwrap());
+        let far = Holder::new(&data, &ledger).unwrap();
+        let mut arena = Arena::over(data, 0);
+        let peer = arena.enrol_with(ledger).unwrap();
+        let slab = filled(&mut arena, 10_000, 7);
+        let loan = far.receive(arena.lend(&slab, peer).unwrap()).unwrap();
+        arena.free(slab).unwrap();
+        assert_eq!(loan[..], vec![7; 10_000]);
+        drop(loan);
+        arena.reclaim();
+        assert_eq!(arena.usage().slabs, 0);
+    }
+
+    #[test]
     fn full_it_says_so_and_recovers() {
         let mut arena = Arena::new(MIB, MIB as u64).unwrap();
         assert!(matches!(arena.allocate(usize::MAX), Err(Error::Full { .. })));
-        let slab = arena.allocate(MIB).unwrap();
+        let slab = filled(&mut arena, MIB, 1);
         assert!(matches!(arena.allocate(1), Err(Error::Full { wanted: 1, .. })));
         arena.free(slab).unwrap();
-        let slab = arena.allocate(1).unwrap();
+        let slab = filled(&mut arena, 1, 1);
         let mut other = Arena::new(MIB, 0).unwrap();
         assert!(matches!(other.free(slab), Err(Error::Stranger)));
     }
@@ -520,9 +559,9 @@ mod tests {
             match *step {
                 Step::Allocate(len) => {
                     self.next = self.next.wrapping_add(1);
-                    if let Ok(mut slab) = self.arena.allocate(len) {
-                        self.arena.bytes_mut(&mut slab).unwrap().fill(self.next);
-                        self.slabs.push((slab, self.next));
+                    if let Ok(mut draft) = self.arena.allocate(len) {
+                        draft.fill(self.next);
+                        self.slabs.push((self.arena.seal(draft), self.next));
                     }
                 }
                 Step::Lend(slab, peer) if !self.slabs.is_empty() => {
@@ -554,7 +593,7 @@ mod tests {
         }
 
         fn is_untouched(&self) -> bool {
-            let owned = self.slabs.iter().map(|(slab, byte)| (self.arena.bytes(slab).unwrap(), *byte));
+            let owned = self.slabs.iter().map(|(slab, byte)| (&slab[..], *byte));
             let lent = self.loans.iter().map(|(_, loan, byte)| (&loan[..], *byte));
             owned.chain(lent).all(|(bytes, byte)| bytes.iter().all(|each| *each == byte))
         }

@@ -2,7 +2,8 @@
 //!
 //! Life cycle
 //! ----------
-//! 1. The worker reads a task's frame and calls [`Log::begin`] *before* it releases the frame; then the task runs.
+//! 1. The worker reads a task's frame and calls [`Log::claim`]. If the parent has taken the task back, it goes no further: the
+//!    worker says so, and takes the next. Otherwise it calls [`Log::begin`] *before* it releases the frame; then the task runs.
 //! 2. It commits the result's frame and calls [`Log::finish`] *after* that.
 //! 3. The parent looks whenever it likes. After the worker's death, in this order: the results that are committed belong
 //!    to tasks that are done, though one may still stand on the line; the task on the line without a result died with the worker;
@@ -12,12 +13,16 @@
 //! ----------
 //! - The worker writes with plain stores and never waits. It may die between any two of them.
 //! - A task that was seen together with its begin belongs to it, unless the line changed at every one of many looks.
+//! - A task that [`Watch::revoke`] takes back and does not find claimed is never begun.
 //!
 //! Memory ordering
 //! ---------------
 //! `began_ns` is written while no task stands on the line, between a fence (release) and the store of the number (release). The reader
 //! reads the number (acquire), `began_ns`, passes a fence (acquire) and reads the number again: had `began_ns` been that of a
 //! later task, the fences make the second look see that the first task has gone. Numbers are not used twice.
+//!
+//! `claimed` and `revoked` are each written by one side, which then passes a fence (sequentially consistent) and reads the other: at
+//! least one of the two sees what the other wrote. If both do, the worker gives the task back and the parent waits for that.
 
 use std::num::NonZeroU64;
 
@@ -82,6 +87,10 @@ pub(crate) struct Control {
     tasks_done: AtomicU64,
     state: AtomicU32,
     unused: AtomicU32,
+    /// The last task that the worker meant to begin.
+    claimed: AtomicU64,
+    /// Written by the parent: tasks up to this one are not to be begun.
+    revoked: AtomicU64,
 }
 
 // SAFETY: it consists of atomic integers only.
@@ -111,6 +120,15 @@ impl Log {
     /// Says what the worker does.
     pub fn enter(&mut self, state: State) {
         self.line.0.state.store(state as u32, Ordering::Relaxed);
+    }
+
+    /// Whether a task may begin: false if the parent has taken it back. The numbers of tasks grow from one to the next.
+    pub fn claim(&mut self, task: NonZeroU64) -> bool {
+        let line = &self.line.0;
+        line.claimed.store(task.get(), Ordering::Relaxed);
+        // Partner: the fence in `Watch::revoke`.
+        fence(Ordering::SeqCst);
+        task.get() > line.revoked.load(Ordering::Relaxed)
     }
 
     /// Says that a task begins now. Call it before the task's frame is released.
@@ -153,6 +171,18 @@ impl Watch {
         Ok(Status { state, held, tasks_done })
     }
 
+    /// Takes back all tasks up to a number that the worker has not claimed yet, and returns the last that it has.
+    ///
+    /// What is numbered higher, up to `last`, is never begun. What is not either runs, or the worker finds it taken
+    /// back and says so.
+    pub fn revoke(&self, last: u64) -> u64 {
+        let line = &self.0.0;
+        line.revoked.store(last, Ordering::Relaxed);
+        // Partner: the fence in `Log::claim`.
+        fence(Ordering::SeqCst);
+        line.claimed.load(Ordering::Relaxed)
+    }
+
     /// The task that the worker has begun and not finished.
     pub fn held(&self) -> Option<Held> {
         let line = &self.0.0;
@@ -188,6 +218,16 @@ mod tests {
         log.finish();
         log.enter(State::Resting);
         assert_eq!(watch.status().unwrap(), Status { state: State::Resting, held: None, tasks_done: 1 });
+    }
+
+    #[test]
+    fn what_is_taken_back_is_not_begun() {
+        let (mut log, watch) = line().unwrap();
+        let task = |number| NonZeroU64::new(number).unwrap();
+        assert!(log.claim(task(3)));
+        assert_eq!(watch.revoke(5), 3);
+        assert!(!log.claim(task(4)) && !log.claim(task(5)) && log.claim(task(6)));
+        assert_eq!(watch.revoke(5), 6, "it is too late for that one");
     }
 
     #[test]

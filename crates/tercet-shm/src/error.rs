@@ -77,9 +77,6 @@ pub enum Error {
         /// The size of the arena.
         size: u64,
     },
-    /// A slab is lent out, and so nobody may write to it.
-    #[error("the slab is lent out")]
-    Lent,
     /// A slab or a peer does not belong to this arena, or not any longer.
     #[error("this arena knows no such slab or peer")]
     Stranger,

@@ -41,13 +41,13 @@ pub use producer::Producer;
 pub use ring::Ring;
 
 #[cfg(not(loom))]
-pub use arena::{Arena, Peer, Slab, Usage};
+pub use arena::{Arena, Draft, Peer, Slab, Usage};
 #[cfg(not(loom))]
 pub use ledger::Handle;
 #[cfg(not(loom))]
 pub use link::{LinkSizes, ParentEnd, Remains, WorkerEnd};
 #[cfg(not(loom))]
-pub use loan::{Holder, Loan, PrivateLoan};
+pub use loan::{Holder, Loan, PrivateLoan, about_to_fork};
 #[cfg(not(loom))]
 pub use segment::Segment;
 #[cfg(not(loom))]

@@ -36,7 +36,7 @@ use crate::sync::{AtomicU32, AtomicU64, Line, Ordering, Shared};
 use crate::sys::Place;
 
 /// Says that a segment is a link, and of which layout: the last byte grows with each change of it.
-const LAYOUT: u64 = u64::from_be_bytes(*b"tercet\0\x01");
+const LAYOUT: u64 = u64::from_be_bytes(*b"tercet\0\x02");
 
 #[derive(Debug, Default)]
 #[repr(C)]

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 use crate::ledger::{Handle, Ledger, SLOTS};
@@ -17,6 +18,22 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// The memory of a ledger, for the arena and the holder to share.
+    ///
+    /// # Errors
+    /// The system refuses the memory or the descriptor.
+    pub fn ledger() -> Result<Segment, Error> {
+        Segment::new(Ledger::SIZE)
+    }
+
+    /// The far side of an arena whose memory this process made for another one to own.
+    ///
+    /// # Errors
+    /// They are not what they should be, or the system refuses the memory.
+    pub fn new(data: &Segment, ledger: &Segment) -> Result<Self, Error> {
+        Ok(Self { data: Segment::from_fd(data.read_only_fd()?, Access::ReadOnly)?, ledger: Ledger::new(ledger)? })
+    }
+
     /// The far side of an arena, given the two descriptors that its owner passes on: [`Arena::data_fd`](crate::Arena::data_fd) and
     /// [`Arena::ledger_fd`](crate::Arena::ledger_fd).
     ///
@@ -39,9 +56,20 @@ impl Holder {
         if handle.slot as usize >= SLOTS {
             return Error::corrupt("the slot of a slab", u64::from(handle.slot));
         }
-        let debt = Debt { ledger: self.ledger.clone(), slot: handle.slot };
+        let debt = Debt { ledger: self.ledger.clone(), slot: handle.slot, forks: FORKS.load(Ordering::Relaxed) };
         Ok(Loan { data: self.data.clone(), offset, len, debt: Arc::new(debt) })
     }
+}
+
+/// How often this process has been copied.
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// To be called by whoever is about to copy this process, which copies its loans with it.
+///
+/// What is held now is never given back: the copy reads the same memory, and its owner could not tell the two apart. It
+/// is free when the holder is dismissed.
+pub fn about_to_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// A reference that is owed to the owner.
@@ -49,11 +77,14 @@ impl Holder {
 struct Debt {
     ledger: Ledger,
     slot: u32,
+    forks: u64,
 }
 
 impl Drop for Debt {
     fn drop(&mut self) {
-        self.ledger.give_back(self.slot);
+        if self.forks == FORKS.load(Ordering::Relaxed) {
+            self.ledger.give_back(self.slot);
+        }
     }
 }
 

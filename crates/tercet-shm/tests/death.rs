@@ -280,8 +280,9 @@ fn slabs_that_a_dead_holder_had_come_back() {
         let (all, mut answered) = (dice.below(100), 0);
         let enough = dice.below(all + 1);
         for number in 0..all {
-            let mut slab = arena.allocate(100_000).unwrap();
-            arena.bytes_mut(&mut slab).unwrap().fill((round + number) as u8);
+            let mut draft = arena.allocate(100_000).unwrap();
+            draft.fill((round + number) as u8);
+            let slab = arena.seal(draft);
             let frame = arena.lend(&slab, peer).unwrap().to_bytes();
             arena.free(slab).unwrap();
             while !near.outgoing.push(&frame).unwrap() {
@@ -310,8 +311,9 @@ fn slabs_of_a_dead_owner_can_still_be_read() {
     let reader = holder(&arena, peer);
     let (mut near, mut far) = Port::pair(1024, bells()).unwrap();
     let mut child = Child::run(|| {
-        let mut slab = arena.allocate(100_000).unwrap();
-        arena.bytes_mut(&mut slab).unwrap().fill(7);
+        let mut draft = arena.allocate(100_000).unwrap();
+        draft.fill(7);
+        let slab = arena.seal(draft);
         let handle = arena.lend(&slab, peer).unwrap();
         assert!(far.outgoing.push(&handle.to_bytes()).unwrap());
         far.flush().unwrap();

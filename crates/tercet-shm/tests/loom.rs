@@ -220,6 +220,24 @@ fn a_task_is_seen_with_its_own_begin() {
 }
 
 #[test]
+fn a_task_is_begun_or_taken_back_and_never_both() {
+    loom::model(|| {
+        let (mut log, watch) = line().unwrap();
+        let worker = thread::spawn(move || {
+            let claims = [1, 2].map(|task| log.claim(NonZeroU64::new(task).unwrap()));
+            claims.map(|is_mine| !is_mine)
+        });
+        let claimed = watch.revoke(2);
+        let given_back = worker.join().unwrap();
+        for task in 1..=2_u64 {
+            let is_given_back = given_back[task as usize - 1];
+            // What the parent does not find claimed it sends elsewhere at once.
+            assert!(task <= claimed || is_given_back);
+        }
+    });
+}
+
+#[test]
 fn who_sees_no_task_sees_its_result() {
     loom::model(|| {
         let (mut log, watch) = line().unwrap();
