@@ -82,7 +82,8 @@ class Crew(ProcessPoolExecutor):
         if self.is_terminated:
             return failed(PoolTerminated())
         try:
-            return self.submit(task, *args, **kwargs)
+            submit: Callable[..., AnyFuture] = self.submit
+            return submit(task, *args, **kwargs)
         except BrokenExecutor as error:
             return failed(error)
         except RuntimeError:

@@ -38,8 +38,8 @@ class PoolTask:
         self.way = way
 
 
-def pack(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Packed:
-    """Pack a call."""
+def pack(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Packed:
+    """Pack a call of a function, or a `PoolTask`."""
     if type(fn) is PoolTask:
         return pack_any((fn.fn, args, kwargs or {}, fn.way))
     return pack_any((fn, args, kwargs) if kwargs else (fn, args))

@@ -117,7 +117,7 @@ class ZygoteStarter:
             "reads_main": False,
         }
 
-    def expect(self, fn: Callable[..., Any]) -> None:
+    def expect(self, fn: Any) -> None:
         """Let the zygote import, once for all workers, what the function needs."""
         if isinstance(fn, PoolTask):
             fn = fn.fn
