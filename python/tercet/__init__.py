@@ -15,20 +15,25 @@ Examples
 # `portable` and `purity` say what may go to another process; `advice` tells it all to a person. `thread_pool` is the
 # pool of threads that people use and that `thread_engine` runs on; `futures` is what its tasks will have come to.
 # `process_pool` is the pool of processes; `starter` and `zygote` start its workers, `parcel` is what goes to and fro.
+# `pool` is `multiprocessing.Pool` on the same workers, which `crew` feeds; `pool_result` and `pool_iterator` are what
+# it returns.
 # `_tercet` is the native half. This file only names what is public.
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from tercet._tercet import __version__
 from tercet.advice import Advice
 from tercet.auto import Map, map, why
-from tercet.errors import NotPortable, RemoteError, WorkerDied
+from tercet.errors import NotPortable, PoolTerminated, RemoteError, WorkerDied
 from tercet.executor import Executor
 from tercet.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Future, as_completed, wait
 from tercet.thread_pool import ThreadPoolExecutor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from tercet.pool import Pool
     from tercet.process_pool import ProcessPoolExecutor, WorkerCrashed
 
 __all__ = [
@@ -40,6 +45,8 @@ __all__ = [
     "Future",
     "Map",
     "NotPortable",
+    "Pool",
+    "PoolTerminated",
     "ProcessPoolExecutor",
     "RemoteError",
     "ThreadPoolExecutor",
@@ -52,13 +59,14 @@ __all__ = [
     "why",
 ]
 
+_ROOMS = {"Pool": "pool", "ProcessPoolExecutor": "process_pool", "WorkerCrashed": "process_pool"}
+"""Where the names are that are imported when they are asked for."""
+
 
 def __getattr__(name: str) -> object:
-    """Import the pool of processes when it is asked for: with it comes `multiprocessing`."""
-    if name in ("ProcessPoolExecutor", "WorkerCrashed"):
-        from tercet import process_pool
-
-        found: object = getattr(process_pool, name)
+    """Import the pools of processes when they are asked for: with them comes `multiprocessing`."""
+    if name in _ROOMS:
+        found: object = getattr(import_module(f"tercet.{_ROOMS[name]}"), name)
         globals()[name] = found
         return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

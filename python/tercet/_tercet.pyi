@@ -152,6 +152,8 @@ class ProcessPool:
         max_rss: int | None,
     ) -> None:
         """Set up the pool."""
+    def _start(self, fn: Callable[..., Any]) -> None:
+        """Start all workers now, whether there are tasks for them or not. `fn` is what they prepare for."""
     def _close(self, cancels: bool) -> None:
         """Take no more tasks, and cancel those that were not sent if `cancels`."""
     def _end(self, number: int) -> None:

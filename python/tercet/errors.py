@@ -9,7 +9,7 @@ from __future__ import annotations
 from _pickle import PicklingError
 from concurrent.futures import BrokenExecutor
 
-__all__ = ["NotPortable", "RemoteError", "RemoteTraceback", "WorkerDied"]
+__all__ = ["NotPortable", "PoolTerminated", "RemoteError", "RemoteTraceback", "WorkerDied"]
 
 
 class NotPortable(PicklingError):
@@ -28,6 +28,19 @@ class WorkerDied(BrokenExecutor):
 
     The task that it ran is lost and is not run again; tasks that it had not begun go to another worker.
     """
+
+
+class PoolTerminated(WorkerDied):
+    """A pool was terminated before the task could begin.
+
+    Examples
+    --------
+    >>> str(PoolTerminated())
+    'the pool was terminated before the task began'
+    """
+
+    def __init__(self, text: str = "the pool was terminated before the task began") -> None:
+        super().__init__(text)
 
 
 class RemoteTraceback(Exception):

@@ -6,6 +6,7 @@ This file is read on both sides, and by workers before anything else of tercet, 
 from __future__ import annotations
 
 from _pickle import dumps, loads
+from itertools import starmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,14 +19,29 @@ if TYPE_CHECKING:
     Packed: TypeAlias = bytes | tuple[bytes, list[memoryview]]
     Keep: TypeAlias = Callable[[Any], bool | None] | None
 
-__all__ = ["LARGE", "pack", "pack_any", "pack_whole", "run", "unpack"]
+__all__ = ["CALL", "EACH", "EACH_STARRED", "LARGE", "PoolTask", "pack", "pack_any", "pack_whole", "run", "unpack"]
 
 LARGE = 64 << 10
 """Buffers of at least this many bytes travel beside what is packed."""
 
+CALL, EACH, EACH_STARRED = range(3)
+"""What a worker does with the task of a `Pool`: call its function, or call it for each item, starred or not."""
 
-def pack(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Packed:
-    """Pack a call."""
+
+class PoolTask:
+    """Stands for the function of a task of a `Pool`: what there is to be done with it in a worker."""
+
+    __slots__ = ("fn", "way")
+
+    def __init__(self, fn: Callable[..., Any], way: int) -> None:
+        self.fn = fn
+        self.way = way
+
+
+def pack(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Packed:
+    """Pack a call of a function, or a `PoolTask`."""
+    if type(fn) is PoolTask:
+        return pack_any((fn.fn, args, kwargs or {}, fn.way))
     return pack_any((fn, args, kwargs) if kwargs else (fn, args))
 
 
@@ -73,20 +89,29 @@ def _dumps_by_value(value: Any, keep: Keep, refusal: Exception) -> bytes:
 
 def run(parcel: Parcel) -> tuple[bool, Packed]:
     """Run a packed call: whether it failed, and its result or its exception, packed."""
+    is_of_pool = False
     try:
         call = loads(parcel, buffers=parcel.buffers())
-        value = call[0](*call[1], **call[2]) if len(call) == 3 else call[0](*call[1])
+        is_of_pool = len(call) == 4
+        if not is_of_pool:
+            value = call[0](*call[1], **call[2]) if len(call) == 3 else call[0](*call[1])
+        elif call[3] == CALL:
+            value = call[0](*call[1], **call[2])
+        elif call[3] == EACH:
+            value = list(map(call[0], *call[1]))
+        else:
+            value = list(starmap(call[0], *call[1]))
     except BaseException as error:
-        return True, _pack_error(error)
+        return True, _pack_error(error, is_of_pool)
     # What it was lent may go back before the result is packed.
     del call, parcel
     try:
         return False, pack_any(value)
     except BaseException as error:
-        return True, _pack_error(error)
+        return True, _pack_error(_unsent(error, value) if is_of_pool else error)
 
 
-def _pack_error(error: BaseException) -> bytes:
+def _pack_error(error: BaseException, is_of_pool: bool = False) -> bytes:
     import traceback
 
     if error.__traceback__ is not None:
@@ -101,14 +126,27 @@ def _pack_error(error: BaseException) -> bytes:
         text = str(error)
     except Exception:
         text = "(its text cannot be read)"
+    packed = None
     try:
         packed = dumps(error, 5)
-        if type(loads(packed)) is kind:
-            # The name goes along: the other side may not be able to rebuild what this one can.
-            return dumps((packed, name, text, trace), 5)
+        if type(loads(packed)) is not kind:
+            packed = None
+    except Exception as refusal:
+        packed = dumps(_unsent(refusal, error), 5) if is_of_pool else None
+    # The name goes along: the other side may not be able to rebuild what this one can.
+    return dumps((packed, name, text, trace), 5)
+
+
+def _unsent(refusal: BaseException, value: Any) -> Exception:
+    """Return the error that `multiprocessing.Pool` has for what cannot be sent back."""
+    from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
+
+    try:
+        error: Exception = MaybeEncodingError(refusal, value)
     except Exception:
-        pass
-    return dumps((None, name, text, trace), 5)
+        # It does not even have a text.
+        error = MaybeEncodingError(refusal, type(value))
+    return error
 
 
 def unpack(parcel: Parcel, has_failed: bool) -> Any:

@@ -346,13 +346,16 @@ class _Lead:
 
     def __init__(self, start: Starter) -> None:
         self.thread: Thread | None = None
+        self.is_awaited = True
+        """Whether the interpreter does not end before its tasks are done."""
         self._start = start
         self._leader: _tercet.Leader | None = None
 
     def __call__(self, leader: _tercet.Leader, fn: Callable[..., Any]) -> None:
         self._start.expect(fn)
         self._leader = leader
-        _leads.add(self)
+        if self.is_awaited:
+            _leads.add(self)
         self.thread = Thread(target=self._run, name="tercet-processes", daemon=True)
         self.thread.start()
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tercet import _tercet, zygote
 from tercet.oom import KillCount
-from tercet.parcel import pack_whole
+from tercet.parcel import PoolTask, pack_whole
 from tercet.portable import main_source, own_files
 from tercet.process_engine import interpreter_flags, signal_name
 
@@ -118,8 +118,10 @@ class ZygoteStarter:
             "reads_main": False,
         }
 
-    def expect(self, fn: Callable[..., Any]) -> None:
+    def expect(self, fn: Any) -> None:
         """Let the zygote import, once for all workers, what the function needs."""
+        if isinstance(fn, PoolTask):
+            fn = fn.fn
         while isinstance(fn, partial):
             fn = fn.args[0] if fn.args and fn.func.__module__.startswith("tercet.") else fn.func
         module = getattr(fn, "__module__", None)
@@ -259,7 +261,18 @@ def _serve_spawned(
         except ProcessLookupError:
             os._exit(1)
         threading.Thread(target=_end_with, args=(life,), daemon=True).start()
-    _tercet.serve(fds, lambda: zygote.begin(initializer, initargs), parcel.run)
+    _tercet.serve(fds, lambda: _begin(initializer, initargs), parcel.run)
+
+
+def _begin(initializer: Initializer, initargs: tuple[Any, ...]) -> None:
+    from multiprocessing.util import _exit_function  # type: ignore[attr-defined]
+
+    try:
+        zygote.begin(initializer, initargs)
+    except BaseException:
+        # What it has said to a queue of the program is there before the pool breaks.
+        _exit_function()
+        raise
 
 
 def _end_with(life: int) -> None:

@@ -1,15 +1,18 @@
-"""Runs CPython's `test_concurrent_futures` in this interpreter, and writes down what became of each test.
+"""Runs a suite of CPython's in this interpreter, and writes down what became of each test.
 
-`threads.py` starts it, in an interpreter that `_site/sitecustomize.py` has prepared. Every test that starts and every
-result is a line of JSON, written at once: a test that never ends is known by having no result.
+`threads.py` and `processes.py` start it, in an interpreter that `_site/sitecustomize.py` has prepared. Every test that
+starts and every result is a line of JSON, written at once: a test that never ends is known by having no result.
 """
 
 from __future__ import annotations
 
 import argparse
 import faulthandler
+import gc
 import importlib
+import inspect
 import json
+import os
 import pkgutil
 import sys
 import unittest
@@ -19,7 +22,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-SUITE = "test.test_concurrent_futures"
+FUTURES = "test.test_concurrent_futures"
 # Tests of processes and of interpreters that do not say by an `executor_type` what they are about.
 OTHER_ENGINES = ("ProcessPool", "InterpreterPool", "FailingInitializerResources", "AsyncioLoop")
 
@@ -30,15 +33,32 @@ def main() -> int:
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--limit", type=float, required=True, help="seconds for one test")
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--suite", default=FUTURES)
+    parser.add_argument("--method", default="", help="a start method, for tests of processes")
+    parser.add_argument("--classes", default="", help="classes of tests, divided by commas")
     parser.add_argument("patterns", nargs="*")
     options = parser.parse_args()
     keep_the_environment()
+    fit_the_support()
     confirm()
-    chosen = [test for test in tests_of(SUITE) if is_of_threads(test) and is_chosen(test.id(), options.patterns)]
-    with options.results.open("w") as file:
-        runner = unittest.TextTestRunner(verbosity=2, resultclass=lambda *words: Noted(*words, file, options.limit))
+    known = {json.loads(line)["test"] for line in options.results.read_text().splitlines()}
+    prefix = "" if options.method else f"{FUTURES}."
+    chosen = [
+        test
+        for test in tests_of(options.suite)
+        if is_of(test, options.method, options.classes)
+        and is_chosen(test.id(), options.patterns)
+        and name_of(test, prefix) not in known
+    ]
+    with options.results.open("a") as file:
+
+        def result(*words: Any) -> unittest.TextTestResult:
+            return Noted(*words, file, options.limit, prefix)
+
+        runner = unittest.TextTestRunner(verbosity=2, resultclass=result)
         for _ in range(options.repeat):
             runner.run(unittest.TestSuite(chosen))
+            faulthandler.cancel_dump_traceback_later()
     return 0
 
 
@@ -48,11 +68,24 @@ def keep_the_environment() -> None:
     script_helper.interpreter_requires_environment = lambda: True
 
 
+def fit_the_support() -> None:
+    """Let tests that were fetched use an older `test.support`, that of the interpreter: it does not know `thread=`."""
+    support = importlib.import_module("test.support")
+    known = support.check_sanitizer
+    if "thread" not in inspect.signature(known).parameters:
+        support.check_sanitizer = lambda *, thread=False, **kinds: bool(kinds) and known(**kinds)
+
+
 def confirm() -> None:
     """Make sure that the tests meet tercet's classes, here and in the interpreters that they start."""
-    check = "import concurrent.futures as there, tercet; assert there.ThreadPoolExecutor is tercet.ThreadPoolExecutor"
-    exec(check)
-    importlib.import_module("test.support.script_helper").assert_python_ok("-c", check)
+    names = os.environ.get("TERCET_CONFORMANCE_NAMES", "").split()
+    pairs = [f"concurrent.futures.{name}=tercet.{name}" for name in names]
+    pairs += os.environ.get("TERCET_CONFORMANCE_PAIRS", "").split()
+    for theirs, _, ours in (pair.partition("=") for pair in pairs):
+        modules = ", ".join(name.rpartition(".")[0] for name in (theirs, ours))
+        check = f"import {modules}; assert {theirs} is {ours}"
+        exec(check)
+        importlib.import_module("test.support.script_helper").assert_python_ok("-c", check)
 
 
 def tests_of(name: str) -> Iterator[unittest.TestCase]:
@@ -72,6 +105,23 @@ def flattened(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
             yield test
 
 
+def is_of(test: unittest.TestCase, method: str, classes: str) -> bool:
+    """Say whether a test is one of those that are asked for."""
+    kind = type(test)
+    if classes:
+        return kind.__name__ in classes.split(",")
+    if not method:
+        return is_of_threads(test)
+    if kind.__name__ == "FailingInitializerResourcesTest":
+        return test.id().endswith(f"_{method}")
+    return getattr(kind, "executor_type", None) is ProcessPoolExecutor and getattr(kind, "ctx", None) == method
+
+
+def name_of(test: unittest.TestCase, prefix: str) -> str:
+    """Return what the lists call a test: with no prefix to be cut, its class and its own name."""
+    return test.id().removeprefix(prefix) if prefix else ".".join(test.id().rsplit(".", 2)[1:])
+
+
 def is_of_threads(test: unittest.TestCase) -> bool:
     """Say whether a test is about threads or futures, and not about processes."""
     kind = type(test)
@@ -86,17 +136,28 @@ def is_chosen(name: str, patterns: list[str]) -> bool:
     return not patterns or any(fnmatch(name, f"*{pattern}*") for pattern in patterns)
 
 
+def end_executors() -> None:
+    """End what a test that failed has left: its processes would keep the fork server from ending."""
+    for left in [each for each in gc.get_objects() if isinstance(each, ProcessPoolExecutor)]:
+        processes = list((left._processes or {}).values())
+        left.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+
+
 class Noted(unittest.TextTestResult):
     """Results, each written down as it comes. A test that takes too long shows its stacks and ends the run."""
 
-    def __init__(self, stream: Any, descriptions: bool, verbosity: int, file: Any, limit: float) -> None:
+    def __init__(self, stream: Any, descriptions: bool, verbosity: int, file: Any, limit: float, prefix: str) -> None:
         super().__init__(stream, descriptions, verbosity)
         self.file = file
         self.limit = limit
+        self.prefix = prefix
+        self.has_failed = False
 
     def note(self, test: unittest.TestCase, became: str) -> None:
-        name = test.id().removeprefix(f"{SUITE}.")
-        self.file.write(json.dumps({"test": name, "became": became}) + "\n")
+        self.has_failed |= became == "failed"
+        self.file.write(json.dumps({"test": name_of(test, self.prefix), "became": became}) + "\n")
         self.file.flush()
 
     def startTest(self, test: unittest.TestCase) -> None:
@@ -105,8 +166,12 @@ class Noted(unittest.TextTestResult):
         faulthandler.dump_traceback_later(self.limit, exit=True)
 
     def stopTest(self, test: unittest.TestCase) -> None:
-        faulthandler.cancel_dump_traceback_later()
+        if self.has_failed:
+            self.has_failed = False
+            end_executors()
         super().stopTest(test)
+        # For what is cleaned up between the tests.
+        faulthandler.dump_traceback_later(self.limit, exit=True)
 
     def addSuccess(self, test: unittest.TestCase) -> None:
         super().addSuccess(test)
@@ -119,6 +184,10 @@ class Noted(unittest.TextTestResult):
     def addError(self, test: unittest.TestCase, err: Any) -> None:
         super().addError(test, err)
         self.note(test, "failed")
+
+    def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:
+        super().addExpectedFailure(test, err)
+        self.note(test, "passed")
 
     def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:
         super().addSubTest(test, subtest, err)

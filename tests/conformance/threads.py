@@ -16,23 +16,14 @@ everything else passed, and that nothing on the list did.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
-import tomllib
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
 
-import _suite
+from _judge import COLUMNS, Results, ask, exceptions, find_tests, interpreters, print_table, read, run_alone
 
-from house.environment import Environment
 from house.message import Refusal, say
 from house.process import child_environment
 
@@ -45,46 +36,7 @@ PASSES = {
 LIMIT_S = 120.0
 """For one test; the slowest one starts fifty processes."""
 
-COLUMNS = ("ran", "passed", "failed", "skipped", "listed")
 BAD_USAGE = 2
-
-
-@dataclass
-class Results:
-    """What became of the tests of one pass; a test that was run many times has failed if it ever did."""
-
-    exit_code: int = 0
-    became: dict[str, Counter[str]] = field(default_factory=dict)
-
-    def count(self, listed: dict[str, str]) -> dict[str, int]:
-        """Return the figures of one line of the table."""
-        verdicts = Counter(self.verdict(test) for test in self.became)
-        expected = [test for test in self.became if test in listed and self.verdict(test) == "failed"]
-        counted = {name: verdicts[name] for name in ("passed", "failed", "skipped")}
-        counted["failed"] -= len(expected)
-        return {"ran": counted["passed"] + verdicts["failed"], **counted, "listed": len(expected)}
-
-    def faults(self, listed: dict[str, str]) -> Iterator[str]:
-        """Yield, as sentences, what is not as it should be."""
-        for test, became in self.became.items():
-            has_failed = self.verdict(test) == "failed"
-            if has_failed and test not in listed:
-                runs, times = became["started"], became["failed"]
-                ended = "never ended" if became["hung"] else f"failed {times} times of {runs}" if runs > 1 else "failed"
-                yield f"{test} {ended}"
-            elif test in listed and became["passed"]:
-                yield f"{test} passes, but is listed as an exception"
-        if not self.became:
-            yield "no test ran"
-        if self.exit_code:
-            yield f"the run ended with exit code {self.exit_code}"
-
-    def verdict(self, test: str) -> str:
-        """Return "passed", "failed" or "skipped"."""
-        became = self.became[test]
-        if became["failed"] or became["hung"]:
-            return "failed"
-        return "passed" if became["passed"] else "skipped"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -117,50 +69,17 @@ def run(options: argparse.Namespace) -> int:
     for version, python in interpreters(options.python):
         tests = find_tests(version, python, may_fetch=not options.no_fetch)
         full_version = ask(python, "import platform; print(platform.python_version())")
-        listed = exceptions(version)
+        listed = exceptions("threads", on=version)
         for name in options.passes or PASSES:
             say(f"Python {full_version}: {name} ...")
             results = run_pass(python, name, tests, options)
             counted = results.count(listed)
             lines.append((full_version, name, *(str(counted[column]) for column in COLUMNS)))
             faults += [f"Python {full_version}, {name}: {fault}" for fault in results.faults(listed)]
-    print_table(lines)
+    print_table(lines, 2)
     for fault in faults:
         print(fault)
     return int(bool(faults))
-
-
-def interpreters(versions: list[str] | None) -> Iterator[tuple[str, Path]]:
-    """Yield the interpreters to test with: those asked for, or the one that runs this."""
-    if not versions:
-        yield "{}.{}".format(*sys.version_info), Path(sys.executable)
-    for version in versions or ():
-        yield version, Environment.of(version).ready().python
-
-
-def find_tests(version: str, python: Path, *, may_fetch: bool) -> Path | None:
-    """Return the folder of the tests, or None where the interpreter has them itself."""
-    if not _suite.is_missing(python):
-        return None
-    folder = _suite.stored(version)
-    if folder is None and not may_fetch:
-        raise Refusal(
-            f"Python {version} came without `test.{_suite.NAME}`", "run `./x conformance threads` to fetch it"
-        )
-    return folder or _suite.fetched(version)
-
-
-def ask(python: Path, program: str) -> str:
-    """Return what a small program prints."""
-    return subprocess.run([python, "-c", program], check=True, capture_output=True, text=True).stdout.strip()
-
-
-def exceptions(version: str) -> dict[str, str]:
-    """Return the tests that are expected to fail on a version, and why."""
-    table = tomllib.loads((HERE / "threads.toml").read_text())
-    return {
-        entry["test"]: entry["why"] for entry in table.get("exception", ()) if version in entry.get("on", (version,))
-    }
 
 
 def run_pass(python: Path, name: str, tests: Path | None, options: argparse.Namespace) -> Results:
@@ -183,42 +102,6 @@ def variables(name: str, tests: Path | None) -> dict[str, str]:
         TERCET_CONFORMANCE_NAMES=PASSES[name],
         TERCET_CONFORMANCE_TESTS=str(tests or ""),
     )
-
-
-def run_alone(words: list[str], env: dict[str, str], folder: str) -> tuple[int, str]:
-    """Run a program in a session of its own, whose processes end with it; return its exit code and what it said."""
-    said = Path(folder, "said.txt")
-    with said.open("w") as output:
-        child = subprocess.Popen(words, cwd=folder, env=env, stdout=output, stderr=output, start_new_session=True)
-        try:
-            code = child.wait()
-        finally:
-            # What a test has started may outlive a run that ended early.
-            try:
-                os.killpg(child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-    return code, said.read_text(errors="replace")
-
-
-def read(file: Path) -> dict[str, Counter[str]]:
-    """Read what the runner wrote. A test that started last and has no result never ended."""
-    became: dict[str, Counter[str]] = {}
-    begun = None
-    for line in map(json.loads, file.read_text().splitlines()):
-        became.setdefault(line["test"], Counter())[line["became"]] += 1
-        begun = line["test"] if line["became"] == "started" else None
-    if begun:
-        became[begun]["hung"] += 1
-    return became
-
-
-def print_table(lines: list[tuple[str, ...]]) -> None:
-    """Print the figures, in columns."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for python, name, *figures in lines:
-        row = [python.ljust(widths[0]), name.ljust(widths[1])]
-        print("  ".join(row + [figure.rjust(width) for figure, width in zip(figures, widths[2:], strict=True)]))
 
 
 if __name__ == "__main__":

@@ -52,6 +52,12 @@ def fail_at(number: int, bad: int) -> int:
     return number
 
 
+def fail_if_odd(number: int) -> int:
+    if number % 2:
+        raise LookupError(f"odd: {number}")
+    return number
+
+
 def fail_because(text: str) -> None:
     try:
         raise KeyError("inner")
@@ -69,6 +75,10 @@ def hold(started: str, opened: str, value: Any = None) -> Any:
     with open(opened, "rb", buffering=0) as line:
         line.read(1)
     return value
+
+
+def hold_all(args: tuple[Any, ...]) -> Any:
+    return hold(*args)
 
 
 def hold_and_fail(started: str, opened: str, text: str) -> None:
@@ -163,6 +173,17 @@ def kill_self(number: int = signal.SIGKILL) -> None:
     signal.pause()
 
 
+def kill_self_at(args: tuple[int, int]) -> int:
+    """Die if the first number is the second."""
+    if args[0] == args[1]:
+        kill_self()
+    return args[0]
+
+
+def ignore_signals() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def crash() -> None:
     ctypes.string_at(0)
 
@@ -225,6 +246,10 @@ def raise_with_lock() -> None:
     error = LookupError("with a lock")
     error.lock = threading.Lock()  # type: ignore[attr-defined]
     raise error
+
+
+class Tracked:
+    """Something that can be watched being let go."""
 
 
 class HomeHater:
@@ -297,6 +322,13 @@ def pool_inside(number: int) -> int:
 
     with ProcessPoolExecutor(2) as executor:
         return sum(executor.map(abs, range(-number, 0)))
+
+
+def pool_of_pools(number: int) -> int:
+    from tercet import Pool
+
+    with Pool(2) as pool:
+        return sum(pool.map(abs, range(-number, 0)))
 
 
 def process_inside(number: int) -> Any:

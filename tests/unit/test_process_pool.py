@@ -14,7 +14,6 @@ import itertools
 import multiprocessing
 import os
 import pickle
-import select
 import signal
 import subprocess
 import sys
@@ -38,9 +37,11 @@ STD = concurrent.futures.ProcessPoolExecutor
 pytestmark = pytest.mark.timeout(90)
 
 
-def _tasks() -> Any:
-    """The module `tasks_for_pools`, loaded from its file: workers have to find it the same way."""
-    name = "tasks_for_pools"
+def _load(name: str) -> Any:
+    """A module beside this one, loaded from its file: workers have to find the tasks the same way."""
+    if name in sys.modules:
+        # Another file of tests has loaded it: its functions are to be the same.
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -49,7 +50,10 @@ def _tasks() -> Any:
     return module
 
 
-T = _tasks()
+T = _load("tasks_for_pools")
+STAGE = _load("stage_for_pools")
+gate, run = STAGE.gate, STAGE.run
+Gate, Program, descendants, wait_for_ends = STAGE.Gate, STAGE.Program, STAGE.descendants, STAGE.wait_for_ends
 
 
 @pytest.fixture(autouse=True)
@@ -76,128 +80,6 @@ def single() -> Iterator[ProcessPoolExecutor]:
     """A pool of one worker: whoever could lock up, would."""
     with ProcessPoolExecutor(1) as executor:
         yield executor
-
-
-class Gate:
-    """Where tasks stop until the test lets them through."""
-
-    def __init__(self, folder: Path) -> None:
-        self.started, self.opened = str(folder / "started"), str(folder / "opened")
-        os.mkfifo(self.started)
-        os.mkfifo(self.opened)
-        # For both directions, so that neither side waits for the other to open it.
-        self._fds = [os.open(path, os.O_RDWR) for path in (self.started, self.opened)]
-
-    @property
-    def args(self) -> tuple[str, str]:
-        return self.started, self.opened
-
-    def wait(self) -> int:
-        """Wait for a task to begin and return the number of its process."""
-        return int.from_bytes(os.read(self._fds[0], 8), "little")
-
-    def has_news(self) -> bool:
-        """Whether a task has begun that was not waited for."""
-        return bool(select.select([self._fds[0]], [], [], 0)[0])
-
-    def open(self, tasks: int = 1) -> None:
-        os.write(self._fds[1], b"." * tasks)
-
-    def close(self) -> None:
-        # Whoever comes late finds files that hold nobody up.
-        for path in self.args:
-            Path(path).unlink()
-            Path(path).touch()
-        self.open(100)
-        for fd in self._fds:
-            os.close(fd)
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    """A gate."""
-    made = Gate(tmp_path)
-    yield made
-    made.close()
-
-
-class Program:
-    """A program of its own, and all processes that come of it."""
-
-    def __init__(self, folder: Path, code: str, *args: str, **more: Any) -> None:
-        file = folder / "program.py"
-        file.write_text(textwrap.dedent(code))
-        command = more.pop("command", None) or [sys.executable, str(file)]
-        paths = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
-        self.process = subprocess.Popen(
-            [*command, *args],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": paths},
-            **more,
-        )
-
-    def line(self) -> str:
-        """The next line that it prints."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def end(self) -> tuple[int, str, str]:
-        """Wait for its end: exit code, output, errors."""
-        try:
-            out, err = self.process.communicate(timeout=PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            out, err = self.process.communicate()
-            pytest.fail(f"it does not end\n{out}\n{err}")
-        return self.process.returncode, out, err
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[..., Program]]:
-    """Start programs; whatever is left of them is ended."""
-    made: list[Program] = []
-
-    def start(code: str, *args: str, **more: Any) -> Program:
-        made.append(Program(tmp_path, code, *args, **more))
-        return made[-1]
-
-    yield start
-    for program in made:
-        if program.process.poll() is None:
-            os.killpg(program.process.pid, signal.SIGKILL)
-            program.process.communicate()
-
-
-def descendants(pid: int) -> list[int]:
-    """The processes that a process has started, and those that they have."""
-    children = []
-    for list_of_one_thread in Path("/proc").glob(f"{pid}/task/*/children"):
-        try:
-            children += [int(number) for number in list_of_one_thread.read_text().split()]
-        except OSError:
-            # The thread has ended meanwhile.
-            continue
-    return children + [far for child in children for far in descendants(child)]
-
-
-def wait_for_ends(pids: list[int], patience_s: float = PATIENCE_S) -> list[int]:
-    """Wait until these processes have ended, and return those that have not."""
-    left = []
-    for pid in pids:
-        try:
-            fd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            if not select.select([fd], [], [], patience_s)[0]:
-                left.append(pid)
-        finally:
-            os.close(fd)
-    return left
 
 
 def is_usable(executor: Any, workers: int = 2) -> bool:

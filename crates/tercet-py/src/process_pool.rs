@@ -207,6 +207,21 @@ impl ProcessPool {
         Ok(future.unbind())
     }
 
+    /// Start all workers now, whether there are tasks for them or not. `fn` is what they prepare for.
+    fn _start(&self, r#fn: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = r#fn.py();
+        let office = self.office()?;
+        office.check(py)?;
+        if office.desk().is_closed() {
+            return Ok(());
+        }
+        let started = office.start_all(py);
+        // The leader buries those that were started, even if others could not be.
+        office.begin(py, r#fn)?;
+        office.bell.ring().map_err(Error::from)?;
+        started
+    }
+
     /// Take no more tasks, and cancel those that were not sent if `cancels`.
     fn _close(&self, py: Python<'_>, cancels: bool) -> PyResult<()> {
         let Some(office) = self.0.get() else { return Ok(()) };

@@ -1,0 +1,71 @@
+"""A slice of `./x conformance processes` for every change: a fork of this interpreter, and what takes no long sleep."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parent))
+
+import _suite
+import processes
+
+HERE = Path(__file__).resolve().parent
+VERSION = "{}.{}".format(*sys.version_info)
+
+SLICES = {
+    "ProcessPoolExecutor": (
+        "ForkWait*.test_[af]*",
+        "ForkProcessPoolExecutorTest.test_[!ifm]*",
+        "ForkExecutorDead*.test_cr*",
+    ),
+    "Pool": ("Pool.test_[!art]*", "PoolWorkerErrors*", "TestInitializers*"),
+}
+
+
+@pytest.mark.skipif(
+    _suite.is_missing(Path(sys.executable)) and not _suite.stored(VERSION),
+    reason=f"this Python {VERSION} came without CPython's tests; `./x conformance processes` fetches them",
+)
+@pytest.mark.parametrize("row", SLICES)
+def test_the_tests_of_the_standard_library_pass(row: str) -> None:
+    words = [sys.executable, HERE / "processes.py", "--no-fetch", "--no-baseline", "--method", "fork", "--limit", "60"]
+    answer = subprocess.run(
+        [*words, "--row", row, *SLICES[row]], capture_output=True, text=True, timeout=110, check=False
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    ran = int(answer.stdout.splitlines()[1].split()[-5])
+    assert ran >= 12, answer.stdout
+
+
+def test_every_exception_has_a_reason() -> None:
+    table = tomllib.loads((HERE / "processes.toml").read_text())
+    for entry in table.get("exception", ()):
+        assert set(entry) <= {"test", "row", "method", "on", "sometimes", "why"}
+        assert entry["why"].endswith(".")
+        assert set(entry.get("row", ())) <= set(processes.ROWS)
+        assert set(entry.get("method", ())) <= set(processes.METHODS)
+
+
+def test_the_test_that_ran_last_is_known(tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    file.touch()
+    assert processes.running(file) is None
+    lines = ['{"test": "one", "became": "started"}', '{"test": "one", "became": "passed"}']
+    file.write_text("\n".join(lines))
+    assert processes.running(file) is None
+    file.write_text("\n".join([*lines, '{"test": "two", "became": "started"}']))
+    assert processes.running(file) == "two"
+
+
+def test_what_fails_in_both_is_no_fault() -> None:
+    def of(**became: str) -> processes.Results:
+        return processes.Results(0, {test: Counter([word]) for test, word in became.items()})
+
+    there, here = of(one="failed", two="failed", three="passed"), of(one="failed", two="passed", three="failed")
+    assert list(processes.failed_by_both(there, here)) == ["one"]
