@@ -30,6 +30,16 @@ names! {
     copy_context = "contextvars", "copy_context";
     /// How a result of another process is unpacked.
     unpack = "tercet.parcel", "unpack";
+    /// How an object becomes bytes, where no class has a say in it.
+    dumps = "_pickle", "dumps";
+    /// How bytes become an object.
+    loads = "_pickle", "loads";
+    /// How an object becomes a message of a queue.
+    pack_message = "tercet.message", "pack";
+    /// The error of a queue that has no room.
+    full = "queue", "Full";
+    /// The error of a queue that has nothing.
+    empty = "queue", "Empty";
     /// The class of the futures that pools make.
     future = "tercet.futures", "Future";
 }

@@ -447,7 +447,12 @@ impl Queue {
 
     /// Sleeps while a frame is not done with.
     pub fn wait_until_done(&self, until: Option<Instant>) -> Woken {
-        self.header.done.0.sleep(|| self.unfinished() == 0, until)
+        let woken = self.header.done.0.sleep(|| self.unfinished() == 0, until);
+        if self.unfinished() == 0 {
+            // The flag that was just put up may be one that another sleeper goes to sleep under.
+            self.header.done.0.call(EVERYBODY);
+        }
+        woken
     }
 }
 

@@ -192,7 +192,12 @@ impl Event {
 
     /// Sleeps until it happens.
     pub fn wait(&self, mark: u32, until: Option<Instant>) -> Woken {
-        self.gate.sleep(|| self.has_happened(mark), until)
+        let woken = self.gate.sleep(|| self.has_happened(mark), until);
+        if self.has_happened(mark) {
+            // The flag that was just put up may be one that another sleeper goes to sleep under.
+            self.gate.call(EVERYBODY);
+        }
+        woken
     }
 }
 

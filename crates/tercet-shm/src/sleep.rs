@@ -47,17 +47,12 @@ impl Asleep {
 
     /// Steps 2 and 3 of who has made a change. Returns whether it rang.
     pub(crate) fn wake(&self, bell: &Bell) -> Result<bool, Error> {
-        let is_to_wake = self.is_to_wake();
+        // Partner: the fence in `announce`.
+        fence(Ordering::SeqCst);
+        let is_to_wake = self.0.load(Ordering::Relaxed) != 0 && self.0.swap(0, Ordering::Relaxed) != 0;
         if is_to_wake {
             bell.ring()?;
         }
         Ok(is_to_wake)
-    }
-
-    /// Steps 2 and 3 of who has made a change, up to the ring.
-    pub(crate) fn is_to_wake(&self) -> bool {
-        // Partner: the fence in `announce`.
-        fence(Ordering::SeqCst);
-        self.0.load(Ordering::Relaxed) != 0 && self.0.swap(0, Ordering::Relaxed) != 0
     }
 }

@@ -27,6 +27,11 @@ impl Word {
         self.0.store(value, Ordering::Release);
     }
 
+    /// Partner: the fences beside it, if any.
+    pub(crate) fn swap(&self, value: u32) -> u32 {
+        self.0.swap(value, Ordering::Relaxed)
+    }
+
     /// Partner: itself and `load`, in whoever looks next.
     pub(crate) fn replace(&self, old: u32, new: u32) -> Result<u32, u32> {
         self.0.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)

@@ -144,6 +144,10 @@ impl Word {
         self.word.store(value, Ordering::Release);
     }
 
+    pub(crate) fn swap(&self, value: u32) -> u32 {
+        self.word.swap(value, Ordering::Relaxed)
+    }
+
     pub(crate) fn replace(&self, old: u32, new: u32) -> Result<u32, u32> {
         self.word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
     }
