@@ -14,7 +14,8 @@ Examples
 # and shrinks; `engine` is the seam behind which the engines stand (`thread_engine`, `process_engine`, `loop_engine`);
 # `portable` and `purity` say what may go to another process; `advice` tells it all to a person. `thread_pool` is the
 # pool of threads that people use and that `thread_engine` runs on; `futures` is what its tasks will have come to.
-# `process_pool` is the pool of processes; `starter` and `zygote` start its workers, `parcel` is what goes to and fro.
+# `queues`, `synchronize`, `connection`, `sharedctypes` and `arrays` are what processes share; `handle` is how it gets
+# from one to another. `process_pool` is the pool of processes; `starter` and `zygote` start its workers, `parcel` is what goes to and fro.
 # `_tercet` is the native half. This file only names what is public.
 
 from __future__ import annotations
@@ -29,36 +30,68 @@ from tercet.thread_pool import ThreadPoolExecutor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from tercet.connection import Pipe
     from tercet.process_pool import ProcessPoolExecutor, WorkerCrashed
+    from tercet.queues import JoinableQueue, Queue, SimpleQueue
+    from tercet.arrays import shared_array
+    from tercet.sharedctypes import Array, RawArray, RawValue, Value
+    from tercet.synchronize import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
 __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
     "Advice",
+    "Array",
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
     "Executor",
     "Future",
+    "JoinableQueue",
+    "Lock",
     "Map",
     "NotPortable",
+    "Pipe",
     "ProcessPoolExecutor",
+    "Queue",
+    "RLock",
+    "RawArray",
+    "RawValue",
     "RemoteError",
+    "Semaphore",
+    "SimpleQueue",
     "ThreadPoolExecutor",
+    "Value",
     "WorkerCrashed",
     "WorkerDied",
     "__version__",
     "as_completed",
     "map",
+    "shared_array",
     "wait",
     "why",
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Import the pool of processes when it is asked for: with it comes `multiprocessing`."""
-    if name in ("ProcessPoolExecutor", "WorkerCrashed"):
-        from tercet import process_pool
+_LAZY = {
+    "connection": ("Pipe",),
+    "process_pool": ("ProcessPoolExecutor", "WorkerCrashed"),
+    "queues": ("JoinableQueue", "Queue", "SimpleQueue"),
+    "arrays": ("shared_array",),
+    "sharedctypes": ("Array", "RawArray", "RawValue", "Value"),
+    "synchronize": ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"),
+}
+_HOME = {name: module for module, names in _LAZY.items() for name in names}
 
-        found: object = getattr(process_pool, name)
+
+def __getattr__(name: str) -> object:
+    """Import what has to do with processes when it is asked for: with it comes `multiprocessing`."""
+    if name in _HOME:
+        from importlib import import_module
+
+        found: object = getattr(import_module(f"tercet.{_HOME[name]}"), name)
         globals()[name] = found
         return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

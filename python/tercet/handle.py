@@ -50,10 +50,11 @@ def pack(into_bytes: Callable[[Any], bytes], value: Any) -> bytes:
 
 def to_descriptor(owner: Any, fd: int) -> Any:
     """Return what stands for a memory file in a pickle; its `detach()` gives a descriptor on the other side."""
-    if context.get_spawning_popen() is not None:
-        from multiprocessing.reduction import DupFd
-
-        return DupFd(fd)
+    popen: Any = context.get_spawning_popen()
+    if popen is not None:
+        # Things that lie in one file share the descriptor that goes along: a process is started with each but once.
+        known: dict[int, _Along] = popen.__dict__.setdefault("_tercet_files", {})
+        return known.get(fd) or known.setdefault(fd, _Along(fd))
     keeps = getattr(_packing, "keeps", None)
     if keeps is None:
         context.assert_spawning(owner)
@@ -73,6 +74,33 @@ def to_socket(owner: Any, fd: int) -> Any:
         keeps.append(owner)
         return _FarSocket(DupFd(fd), bytes(process.current_process().authkey))
     return DupFd(fd)
+
+
+class _Along:
+    """A memory file that goes along while a process is started."""
+
+    _fd: int | None = None
+
+    def __init__(self, fd: int) -> None:
+        from multiprocessing.reduction import DupFd
+
+        self._duplicate = DupFd(fd)
+
+    def __getstate__(self) -> Any:
+        return self._duplicate
+
+    def __setstate__(self, state: Any) -> None:
+        self._duplicate = state
+
+    def detach(self) -> int:
+        """Return a descriptor of it in this process, another one each time."""
+        if self._fd is None:
+            self._fd = self._duplicate.detach()
+        return os.dup(self._fd)
+
+    def __del__(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
 
 
 class _Far:

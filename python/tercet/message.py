@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copyreg
 from _io import BytesIO
-from _pickle import PickleBuffer, Pickler, dumps
+from _pickle import PickleBuffer, Pickler
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-__all__ = ["pack"]
+__all__ = ["pack", "pickled"]
 
 _APART = 4096
 """The bytes of a buffer that is worth being copied straight into the queue."""
@@ -40,10 +40,6 @@ def pack(value: Any) -> bytes | tuple[bytes, list[memoryview]]:
     What `multiprocessing` knows how to send goes as it does there; large buffers of arrays are left where they are, to be
     copied once.
     """
-    kind = type(value)
-    if kind is dict or kind is list or kind is tuple:
-        if not value:
-            return dumps(value, 5)
     stream = BytesIO()
     buffers: list[memoryview] = []
 
@@ -59,3 +55,12 @@ def pack(value: Any) -> bytes | tuple[bytes, list[memoryview]]:
     pickler.dump(value)
     packed = stream.getvalue()
     return (packed, buffers) if buffers else packed
+
+
+def pickled(value: Any) -> bytes:
+    """Return the pickle of an object, with everything in it."""
+    stream = BytesIO()
+    pickler = Pickler(stream, 5)
+    pickler.dispatch_table = _table.now()
+    pickler.dump(value)
+    return stream.getvalue()

@@ -6,6 +6,7 @@ This file is read on both sides, and by workers before anything else of tercet, 
 from __future__ import annotations
 
 from _pickle import dumps, loads
+from sys import modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ __all__ = ["pack", "pack_any", "run", "unpack"]
 
 def pack(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bytes:
     """Pack a call."""
-    return pack_any((fn, args, kwargs) if kwargs else (fn, args))
+    call = (fn, args, kwargs) if kwargs else (fn, args)
+    handle = modules.get("tercet.handle")
+    # Where it is loaded there are queues and locks, which know how to go to a worker.
+    return pack_any(call) if handle is None else handle.pack(pack_any, call)
 
 
 def pack_any(value: Any) -> bytes:

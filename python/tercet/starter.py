@@ -75,13 +75,20 @@ def starter(
     source, _ = main_source(threading.get_ident())
     if source is not None or not hasattr(sys.modules.get("__main__"), "__dict__"):
         try:
-            return ZygoteStarter(pack_any((initializer, initargs)), source, preload)
+            return ZygoteStarter(_packed((initializer, initargs)), source, preload)
         except Exception:
             pass
     import multiprocessing
 
     is_alone = threading.active_count() == 1
     return ContextStarter(multiprocessing.get_context("fork" if is_alone else "spawn"), initializer, initargs)
+
+
+def _packed(value: Any) -> bytes:
+    """Pack for workers; queues and locks of tercet may be in it, and stay while the packed bytes do."""
+    handle = sys.modules.get("tercet.handle")
+    packed: bytes = pack_any(value) if handle is None else handle.pack(pack_any, value)
+    return packed
 
 
 class Process:
@@ -131,7 +138,7 @@ class ZygoteStarter:
         """Fork a worker."""
         name = f"TercetProcess-{next(self._counter)}"
         with self._lock:
-            order = (self._initializer, name, os.getpid())
+            order = (bytes(self._initializer), name, os.getpid())
             try:
                 if self._zygote is None:
                     self._zygote = self._begin()
