@@ -174,11 +174,33 @@ class SimpleQueue(_tercet.SharedQueue, multiprocessing.queues.SimpleQueue):  # t
         self._check_open()
         return _tercet.SharedQueue.empty(self)
 
+    @property
+    def _reader(self) -> _End:
+        return _End(self)
+
+    _writer = _reader
+
     def _check_open(self) -> None:
         if self._closed:
             raise OSError("handle is closed")
 
     __class_getitem__ = classmethod(GenericAlias)
+
+
+class _End:
+    """What stands for an end of the pipe that there is not, for programs that look for it."""
+
+    def __init__(self, queue: _tercet.SharedQueue) -> None:
+        self._queue = queue
+
+    @property
+    def closed(self) -> bool:
+        """Whether the queue is closed in this process."""
+        return self._queue._closed
+
+    def close(self) -> None:
+        """Close the queue in this process."""
+        self._queue.close()
 
 
 def _rebuilt(kind: type[Any], state: Any) -> Any:

@@ -6,6 +6,7 @@ They are made of the standard library's classes: what is different is where the 
 
 from __future__ import annotations
 
+import copyreg
 import ctypes
 import multiprocessing.sharedctypes as standard
 from multiprocessing.reduction import ForkingPickler
@@ -48,34 +49,27 @@ def _typed(typecode_or_type: Any) -> Any:
 
 def _placed(kind: Any, block: Block) -> Any:
     """Return an object of this type that lies in a block."""
-    own = _own(kind)
-    made = own.from_buffer(block.create_memoryview())
+    made = _own(kind).from_buffer(block.create_memoryview())
     made._wrapper = block
     return made
 
 
-_kinds: dict[Any, Any] = {}
+_kinds: set[Any] = set()
 
 
 def _own(kind: Any) -> Any:
     """Let objects of a type be pickled by their place, by `multiprocessing` and by `pickle`."""
     if kind not in _kinds:
-        import copyreg
-
-        _kinds[kind] = kind
         known = ForkingPickler._extra_reducers.get(kind)  # type: ignore[attr-defined]
-
-        def reduce(value: Any) -> Any:
-            if isinstance(getattr(value, "_wrapper", None), Block):
-                return _reduced(value)
-            return value.__reduce_ex__(2) if known is None else known(value)
-
-        ForkingPickler.register(kind, reduce)
-        copyreg.pickle(kind, reduce)
+        ForkingPickler.register(kind, lambda value: _reduced(value, known))
+        copyreg.pickle(kind, _reduced)
+        _kinds.add(kind)
     return kind
 
 
-def _reduced(value: Any) -> Any:
+def _reduced(value: Any, otherwise: Any = None) -> Any:
+    if not isinstance(getattr(value, "_wrapper", None), Block):
+        return value.__reduce_ex__(2) if otherwise is None else otherwise(value)
     if isinstance(value, ctypes.Array):
         return _rebuilt, (value._type_, value._length_, value._wrapper)  # type: ignore[attr-defined]
     return _rebuilt, (type(value), None, value._wrapper)
