@@ -14,8 +14,9 @@ Examples
 # and shrinks; `engine` is the seam behind which the engines stand (`thread_engine`, `process_engine`, `loop_engine`);
 # `portable` and `purity` say what may go to another process; `advice` tells it all to a person. `thread_pool` is the
 # pool of threads that people use and that `thread_engine` runs on; `futures` is what its tasks will have come to.
+# `process_pool` is the pool of processes; `starter` and `zygote` start its workers, `parcel` is what goes to and fro.
 # `queues`, `synchronize`, `connection`, `sharedctypes` and `arrays` are what processes share; `handle` is how it gets
-# from one to another. `process_pool` is the pool of processes; `starter` and `zygote` start its workers, `parcel` is what goes to and fro.
+# from one to another, `message` what goes through a queue.
 # `_tercet` is the native half. This file only names what is public.
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from tercet.thread_pool import ThreadPoolExecutor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from tercet.arrays import shared_array
     from tercet.connection import Pipe
     from tercet.process_pool import ProcessPoolExecutor, WorkerCrashed
     from tercet.queues import JoinableQueue, Queue, SimpleQueue
-    from tercet.arrays import shared_array
     from tercet.sharedctypes import Array, RawArray, RawValue, Value
     from tercet.synchronize import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 

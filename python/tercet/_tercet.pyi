@@ -11,8 +11,12 @@ __all__ = [
     "Future",
     "Leader",
     "MapIterator",
+    "Memory",
     "Probe",
     "ProcessPool",
+    "SemLock",
+    "SharedEvent",
+    "SharedQueue",
     "ThreadPool",
     "Work",
     "__version__",
@@ -23,6 +27,9 @@ __all__ = [
     "forget_threads",
     "machine",
     "main",
+    "memory_number",
+    "receive_message",
+    "send_message",
     "serve",
     "wait",
 ]
@@ -175,6 +182,7 @@ class Leader:
     def close(self) -> None:
         """Take no more tasks."""
 
+@disjoint_base
 class SharedQueue:
     """The native half of `tercet.Queue` and `tercet.SimpleQueue`."""
 
@@ -219,6 +227,7 @@ class SemLock:
     """A semaphore or lock between processes, in shared memory."""
 
     SEM_VALUE_MAX: int
+    name: None
     def __new__(cls, kind: int, value: int, maxvalue: int) -> SemLock: ...
     @staticmethod
     def _from_fd(fd: int, offset: int, size: int, kind: int, maxvalue: int) -> SemLock:
@@ -233,8 +242,6 @@ class SemLock:
     def kind(self) -> int: ...
     @property
     def maxvalue(self) -> int: ...
-    @property
-    def name(self) -> str | None: ...
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Acquire it: whether that was possible in time."""
     def release(self) -> None:
@@ -288,7 +295,6 @@ class Memory:
     @property
     def address(self) -> int: ...
     def __len__(self) -> int: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 def memory_number(fd: int) -> int:
     """Return the number by which all processes know the file behind a descriptor."""

@@ -56,14 +56,17 @@ def shared_array(shape: Any, dtype: Any = float) -> numpy.ndarray[Any, Any]:
     sides = (int(shape),) if not hasattr(shape, "__len__") else tuple(int(side) for side in shape)
     if any(side < 0 for side in sides):
         raise ValueError("negative dimensions are not allowed")
-    return _placed(_tercet.Memory(max(1, math.prod(sides) * kind.itemsize)), sides, kind, 0, None)
+    found: numpy.ndarray[Any, Any] = _placed(
+        _tercet.Memory(max(1, math.prod(sides) * kind.itemsize)), sides, kind, 0, None
+    )
+    return found
 
 
 def _placed(memory: _tercet.Memory, shape: Any, dtype: Any, offset: int, strides: Any) -> Any:
     """Return an array over memory that is there."""
     import numpy
 
-    made = numpy.ndarray.__new__(_array_class(), shape, dtype, memory, offset, strides)
+    made: Any = numpy.ndarray.__new__(_array_class(), shape, dtype, memoryview(memory), offset, strides)  # type: ignore[arg-type]
     made._memory = memory
     return made
 
@@ -75,7 +78,7 @@ def _array_class() -> Any:
         return _class
     import numpy
 
-    class SharedArray(numpy.ndarray):  # type: ignore[type-arg]
+    class SharedArray(numpy.ndarray):
         """An array in memory that processes share, or a part of one."""
 
         def __array_finalize__(self, source: Any) -> None:

@@ -1,7 +1,7 @@
 """`Pipe` and its `Connection`: those of `multiprocessing`, with the bytes sent and received natively.
 
-The kernel's pipe or socket stays, so connections can be waited for with `multiprocessing.connection.wait` and `selectors`,
-and either end may be a connection of the standard library.
+The kernel's pipe or socket stays, so connections can be waited for with `multiprocessing.connection.wait` and
+`selectors`, and either end may be a connection of the standard library.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ Shared things are files without a name, so what travels is a descriptor, and the
 - *spawn* and *forkserver* pickle the arguments of a process while it is being started, and pass descriptors along
   (`multiprocessing.reduction.DupFd`).
 - *Our own pools* have workers that are there already. A task names the process and the descriptor, and the worker opens
-  the file through ``/proc``; the number of the file proves that it is the right one. The packed task keeps what it names
-  until its result is there.
+  the file through ``/proc``; the number of the file proves that it is the right one. The packed task keeps what it
+  names until its result is there.
 
 Everywhere else pickling is refused, in the words of the standard library: who would keep the file?
 """
@@ -55,9 +55,10 @@ def to_descriptor(owner: Any, fd: int) -> Any:
         # Things that lie in one file share the descriptor that goes along: a process is started with each but once.
         known: dict[int, _Along] = popen.__dict__.setdefault("_tercet_files", {})
         return known.get(fd) or known.setdefault(fd, _Along(fd))
-    keeps = getattr(_packing, "keeps", None)
+    keeps: list[Any] | None = getattr(_packing, "keeps", None)
     if keeps is None:
         context.assert_spawning(owner)
+        raise AssertionError("a process is being started after all")
     keeps.append(owner)
     return _Far(os.getpid(), fd, _tercet.memory_number(fd))
 

@@ -37,8 +37,8 @@ _table = _Table()
 def pack(value: Any) -> bytes | tuple[bytes, list[memoryview]]:
     """Return the pickle of an object, or its pickle and the buffers that are not in it.
 
-    What `multiprocessing` knows how to send goes as it does there; large buffers of arrays are left where they are, to be
-    copied once.
+    What `multiprocessing` knows how to send goes as it does there; large buffers of arrays are left where they are, to
+    be copied once.
     """
     stream = BytesIO()
     buffers: list[memoryview] = []

@@ -2,10 +2,11 @@
 
 What is different from the standard library's, and better:
 
-- *A put is a copy into shared memory*, not a hand-over to a thread that writes a pipe. What was put is there for others at once,
-  in the order of the puts, and stays when the process that put it ends. There is no thread to be joined, and none to be lost in a fork.
-- *The object is pickled by* ``put`` *itself.* Changing it afterwards changes nothing. What cannot be pickled is told as the
-  standard library does, on standard error, or raised at once with ``raises=True``.
+- *A put is a copy into shared memory*, not a hand-over to a thread that writes a pipe. What was put is there for others
+  at once, in the order of the puts, and stays when the process that put it ends. There is no thread to be joined, and
+  none to be lost in a fork.
+- *The object is pickled by* ``put`` *itself.* Changing it afterwards changes nothing. What cannot be pickled is told as
+  the standard library does, on standard error, or raised at once with ``raises=True``.
 - *A process that is killed in the middle of a put or a get* leaves the queue as it was before, and open to the others.
 - *Queues are arguments of tasks* of `tercet.ProcessPoolExecutor`.
 
@@ -25,7 +26,7 @@ __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 _MOST = _tercet.SemLock.SEM_VALUE_MAX
 
 
-class Queue(_tercet.SharedQueue, multiprocessing.queues.Queue):  # type: ignore[type-arg,misc]
+class Queue(_tercet.SharedQueue, multiprocessing.queues.Queue):  # type: ignore[type-arg]
     """A queue between processes: `multiprocessing.Queue`.
 
     Parameters
@@ -45,7 +46,7 @@ class Queue(_tercet.SharedQueue, multiprocessing.queues.Queue):  # type: ignore[
     [1, 2]
     """
 
-    def __init__(self, maxsize: int = 0, *, ctx: object = None, raises: bool = False) -> None:
+    def __init__(self, maxsize: int = 0, *, ctx: object = None, raises: bool = False) -> None:  # noqa: ARG002
         self._raises = raises
         self._ignore_epipe = False
         if maxsize > _MOST:
@@ -83,7 +84,7 @@ class Queue(_tercet.SharedQueue, multiprocessing.queues.Queue):  # type: ignore[
         """Return: there is no thread to be waited for when the process ends."""
 
 
-class JoinableQueue(Queue, multiprocessing.queues.JoinableQueue):  # type: ignore[type-arg,misc]
+class JoinableQueue(Queue, multiprocessing.queues.JoinableQueue):  # type: ignore[type-arg]
     """A queue that can be waited for until all is done: `multiprocessing.JoinableQueue`.
 
     Parameters
@@ -117,7 +118,7 @@ class JoinableQueue(Queue, multiprocessing.queues.JoinableQueue):  # type: ignor
         self._join()
 
 
-class SimpleQueue(_tercet.SharedQueue, multiprocessing.queues.SimpleQueue):  # type: ignore[type-arg,misc]
+class SimpleQueue(_tercet.SharedQueue, multiprocessing.queues.SimpleQueue):  # type: ignore[type-arg]
     """A queue of any length between processes: `multiprocessing.SimpleQueue`.
 
     `put` never waits, where the standard library's waits for a reader when the pipe is full.
@@ -184,7 +185,7 @@ class SimpleQueue(_tercet.SharedQueue, multiprocessing.queues.SimpleQueue):  # t
         if self._closed:
             raise OSError("handle is closed")
 
-    __class_getitem__ = classmethod(GenericAlias)
+    __class_getitem__ = classmethod(GenericAlias)  # type: ignore[var-annotated]
 
 
 class _End:
@@ -203,7 +204,7 @@ class _End:
         self._queue.close()
 
 
-def _rebuilt(kind: type[Any], state: Any) -> Any:
+def _rebuilt(kind: Any, state: Any) -> Any:
     """Join a queue that another process has made."""
     queue = kind.__new__(kind)
     queue.__setstate__(state)

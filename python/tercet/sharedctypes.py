@@ -32,7 +32,7 @@ class Block:
 
     def create_memoryview(self) -> memoryview:
         """Return the bytes."""
-        return memoryview(self._memory)
+        return memoryview(self._memory)  # type: ignore[arg-type]
 
     def __getstate__(self) -> Any:
         memory = self._memory

@@ -1,11 +1,12 @@
-"""`Lock`, `RLock`, `Semaphore`, `BoundedSemaphore`, `Condition`, `Event`, `Barrier`: those of `multiprocessing`, on shared memory.
+"""`Lock` and its kin: those of `multiprocessing`, on shared memory.
 
-They are subclasses of the standard library's, with the same behaviour. What is different: a lock takes 64 bytes of a memory
-file without a name, so nothing is registered, nothing is left behind, and a thousand of them need a few descriptors; one that nobody
-holds costs no call of the system; they are arguments of tasks of `tercet.ProcessPoolExecutor`.
+They are subclasses of the standard library's, with the same behaviour. What is different: a lock takes 64 bytes of a
+memory file without a name, so nothing is registered, nothing is left behind, and a thousand of them need a few
+descriptors; one that nobody holds costs no call of the system; they are arguments of tasks of
+`tercet.ProcessPoolExecutor`.
 
-As in the standard library, what a process holds when it is killed stays held: nobody can know in what state it left what the
-lock guards.
+As in the standard library, what a process holds when it is killed stays held: nobody can know in what state it left
+what the lock guards. A process that is killed while it waits for a condition may hold up the next `notify`, as there.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class _Shared:
 
     def __setstate__(self, state: Any) -> None:
         far, place, kind, maxvalue = state
-        self._open(_tercet.SemLock._from_fd(far.detach(), *place, kind, maxvalue))
+        self._open(_tercet.SemLock._from_fd(far.detach(), place[0], place[1], kind, maxvalue))
 
     def __enter__(self) -> bool:
         return self._semlock.__enter__()
@@ -166,7 +167,8 @@ class Condition(standard.Condition):
 class Event(standard.Event):
     """Something that processes wait for: `multiprocessing.Event`.
 
-    One who waits is told of an event even if it is taken back at once. A process that is killed while it waits disturbs nobody.
+    One who waits is told of an event even if it is taken back at once. A process that is killed while it waits
+    disturbs nobody.
 
     Parameters
     ----------

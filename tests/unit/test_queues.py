@@ -129,7 +129,9 @@ def test_an_object_that_cannot_be_pickled_is_told_and_left_out(shared: Any, capf
 
 def test_a_queue_is_pickled_for_nobody(shared: Any) -> None:
     for kind in ("Queue", "JoinableQueue", "SimpleQueue"):
-        with pytest.raises(RuntimeError, match=f"^{kind} objects should only be shared between processes through inheri"):
+        with pytest.raises(
+            RuntimeError, match=f"^{kind} objects should only be shared between processes through inheri"
+        ):
             pickle.dumps(getattr(shared, kind)())
 
 
@@ -278,10 +280,10 @@ def _raise() -> None:
 @pytest.mark.parametrize("maxsize", [0, 3])
 def test_producers_that_are_killed_leave_the_queue_open(maxsize: int, sharing: Any) -> None:
     found = tercet.Queue(maxsize)
-    for round in range(10):
-        process = FORK.Process(target=sharing.put_for_ever, args=(found, [round, "x" * 5000]))
+    for number in range(10):
+        process = FORK.Process(target=sharing.put_for_ever, args=(found, [number, "x" * 5000]))
         process.start()
-        while found.get(timeout=PATIENCE_S) != [round, "x" * 5000]:
+        while found.get(timeout=PATIENCE_S) != [number, "x" * 5000]:
             pass
         os.kill(process.pid, signal.SIGKILL)
         process.join()

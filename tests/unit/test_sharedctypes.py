@@ -89,7 +89,9 @@ def test_every_start_method_passes_them_on(context: Any, sharing: Any) -> None:
     assert [value.value for value in values] == [10, 11, 12]
 
 
-@pytest.mark.parametrize("make", [lambda: tercet.RawValue("i"), lambda: tercet.RawArray("d", 3), lambda: tercet.Value(Point)])
+@pytest.mark.parametrize(
+    "make", [lambda: tercet.RawValue("i"), lambda: tercet.RawArray("d", 3), lambda: tercet.Value(Point)]
+)
 def test_a_pool_passes_each_on(make: Any, sharing: Any) -> None:
     with tercet.ProcessPoolExecutor(1) as pool:
         assert pool.submit(repr, make()).result(PATIENCE_S)

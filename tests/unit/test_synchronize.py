@@ -154,7 +154,13 @@ def test_a_child_does_not_have_what_its_parent_has(shared: Any) -> None:
 
 
 def test_every_start_method_passes_all_on(context: Any, sharing: Any) -> None:
-    queue, lock, event, value, array = tercet.Queue(), tercet.Lock(), tercet.Event(), tercet.Value("i"), tercet.Array("i", 3)
+    queue, lock, event, value, array = (
+        tercet.Queue(),
+        tercet.Lock(),
+        tercet.Event(),
+        tercet.Value("i"),
+        tercet.Array("i", 3),
+    )
     here, there = tercet.Pipe()
     process = context.Process(target=sharing.touch_all, args=(queue, lock, event, value, array, there))
     process.start()
@@ -164,7 +170,13 @@ def test_every_start_method_passes_all_on(context: Any, sharing: Any) -> None:
 
 
 def test_a_task_of_a_pool_may_have_all(sharing: Any) -> None:
-    queue, lock, event, value, array = tercet.Queue(), tercet.Lock(), tercet.Event(), tercet.Value("i"), tercet.Array("i", 3)
+    queue, lock, event, value, array = (
+        tercet.Queue(),
+        tercet.Lock(),
+        tercet.Event(),
+        tercet.Value("i"),
+        tercet.Array("i", 3),
+    )
     here, there = tercet.Pipe()
     with tercet.ProcessPoolExecutor(2) as pool:
         tasks = [pool.submit(sharing.touch_all, queue, lock, event, value, array, there) for _ in range(20)]

@@ -105,9 +105,9 @@ impl SemLock {
         self.most
     }
 
-    /// It has none.
-    #[getter]
-    fn name(&self) -> Option<String> {
+    /// It has none, unlike the standard library's.
+    #[classattr]
+    fn name() -> Option<String> {
         None
     }
 

@@ -16,8 +16,8 @@
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::ffi;
@@ -37,6 +37,8 @@ const BUFFERS: u32 = 3;
 
 /// How long the lock is waited for between two looks at signals.
 const PATIENCE: Option<Duration> = Some(Duration::from_millis(200));
+/// What it costs to touch a megabyte of fresh pages: so long a producer that is far ahead waits for consumers, if there are any.
+const FRESH_MB: Duration = Duration::from_millis(1);
 /// What takes longer to copy is copied without the GIL.
 const LARGE: usize = 256 << 10;
 
@@ -46,6 +48,8 @@ pub(crate) struct SharedQueue {
     queue: OnceLock<Queue>,
     is_closed: AtomicBool,
     is_used: AtomicBool,
+    /// How many messages had been taken when a producer of this process waited for consumers in vain.
+    waited_at: AtomicU32,
 }
 
 /// A message, as it was taken: its kind, its bytes, and the buffers that stood before them.
@@ -75,9 +79,13 @@ impl SharedQueue {
     }
 
     /// Puts what is packed. False if there is no room in time.
-    fn push(&self, py: Python<'_>, deadline: Option<Deadline>, parts: Parts<'_>) -> PyResult<bool> {
+    fn push(&self, py: Python<'_>, deadline: Option<Deadline>, mut parts: Parts<'_>) -> PyResult<bool> {
         let queue = self.queue()?;
-        let is_large = parts.bytes.iter().map(|part| part.len()).sum::<usize>() > LARGE;
+        let len = parts.bytes.iter().map(|part| part.len()).sum::<usize>();
+        let is_large = len > LARGE;
+        parts.is_eager = deadline.is_none();
+        // Without a look at the clock where nobody is far ahead.
+        let mut brake = None;
         loop {
             let mut turn = if is_large { Turn::Busy } else { queue.push(None, parts).map_err(Error::from)? };
             if turn == Turn::Busy {
@@ -86,6 +94,16 @@ impl SharedQueue {
             let goes_on = match (turn, deadline) {
                 (Turn::Done(()), _) => return Ok(true),
                 (Turn::Busy, _) => py.check_signals().map(|()| true),
+                (Turn::Ahead(taken), _) => {
+                    let until = *brake.get_or_insert_with(|| Instant::now() + FRESH_MB * (1 + (len >> 20) as u32));
+                    let is_vain = self.waited_at.load(Ordering::Relaxed) == taken;
+                    parts.is_eager = is_vain || Instant::now() >= until;
+                    if !parts.is_eager {
+                        self.waited_at.store(taken, Ordering::Relaxed);
+                        py.outside(|| queue.wait_for_consumers(taken, Some(until)));
+                    }
+                    py.check_signals().map(|()| true)
+                }
                 (Turn::Wait, None) => Ok(false),
                 (Turn::Wait, Some(deadline)) if deadline.is_over() => Ok(false),
                 (Turn::Wait, Some(deadline)) => {
@@ -117,7 +135,7 @@ impl SharedQueue {
                     }
                     py.check_signals().map(|()| true)
                 }
-                Turn::Wait => match deadline {
+                Turn::Wait | Turn::Ahead(_) => match deadline {
                     Some(deadline) if !deadline.is_over() => {
                         pause::doze(py, deadline, |until| queue.wait_for_frame(until)).map(|_| true)
                     }
@@ -135,7 +153,7 @@ impl SharedQueue {
     fn send(&self, object: &Bound<'_, PyAny>, deadline: Option<Deadline>) -> PyResult<bool> {
         let py = object.py();
         if let Ok(bytes) = object.cast_exact::<PyBytes>() {
-            return self.push(py, deadline, Parts { kind: BYTES, bytes: &[bytes.as_bytes()] });
+            return self.push(py, deadline, Parts { kind: BYTES, bytes: &[bytes.as_bytes()], is_eager: false });
         }
         let packed = if is_plain(object) {
             names::dumps(py)?.call1((object, 5))?
@@ -143,7 +161,7 @@ impl SharedQueue {
             names::pack_message(py)?.call1((object,))?
         };
         if let Ok(bytes) = packed.cast_exact::<PyBytes>() {
-            return self.push(py, deadline, Parts { kind: PICKLE, bytes: &[bytes.as_bytes()] });
+            return self.push(py, deadline, Parts { kind: PICKLE, bytes: &[bytes.as_bytes()], is_eager: false });
         }
         let (pickle, buffers): (Bound<'_, PyBytes>, Vec<Bound<'_, PyAny>>) = packed.extract()?;
         let views = buffers.iter().map(View::of).collect::<PyResult<Vec<_>>>()?;
@@ -153,7 +171,7 @@ impl SharedQueue {
         let mut parts = vec![&head[..]];
         parts.extend(views.iter().map(View::bytes));
         parts.push(pickle.as_bytes());
-        self.push(py, deadline, Parts { kind: BUFFERS, bytes: &parts })
+        self.push(py, deadline, Parts { kind: BUFFERS, bytes: &parts, is_eager: false })
     }
 }
 
@@ -229,7 +247,12 @@ impl SharedQueue {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { queue: OnceLock::new(), is_closed: AtomicBool::new(false), is_used: AtomicBool::new(false) }
+        Self {
+            queue: OnceLock::new(),
+            is_closed: AtomicBool::new(false),
+            is_used: AtomicBool::new(false),
+            waited_at: AtomicU32::new(u32::MAX),
+        }
     }
 
     /// Make a new queue for so many messages; 0 for any number.

@@ -78,10 +78,17 @@ impl Berth {
                 }
                 now.upwards(now.tail, need, sizes)
             }
-            Form::Wrapped if fits_below(head - now.tail) => Some((now.tail, Self { tail: now.tail + need, ..now })),
+            Form::Wrapped if fits_below(head.saturating_sub(now.tail)) => {
+                Some((now.tail, Self { tail: now.tail + need, ..now }))
+            }
             Form::Wrapped => Self { form: Form::Beyond, ..now }.upwards(now.top, need, sizes),
             Form::Beyond => now.upwards(now.tail, need, sizes),
         }
+    }
+
+    /// Whether the step from this berth to the next goes to where nothing was for a while, for the first time in a megabyte.
+    pub(crate) fn is_ahead(self, next: Self, sizes: Sizes) -> bool {
+        next.tail > sizes.warm && next.tail > self.tail && next.tail >> 20 != self.tail >> 20
     }
 
     fn upwards(self, at: u64, need: u64, sizes: Sizes) -> Option<(u64, Self)> {

@@ -117,6 +117,8 @@ pub enum Turn<T> {
     Wait,
     /// Another one is at it, in this process or elsewhere.
     Busy,
+    /// The frame would go to fresh pages, since the consumers are behind: see [`Parts::is_eager`]. So many were taken by now.
+    Ahead(u32),
 }
 
 /// What a frame consists of.
@@ -126,6 +128,9 @@ pub struct Parts<'a> {
     pub kind: u32,
     /// Its bytes, which follow one another.
     pub bytes: &'a [&'a [u8]],
+    /// Whether fresh pages are taken without a word. To touch one costs as much as to write to a dozen that are warm, so who
+    /// has time for the one has time to wait for the others: that much, and no longer.
+    pub is_eager: bool,
 }
 
 /// A queue, as one process has it. Clones are the same queue.
@@ -237,6 +242,9 @@ impl Queue {
         let full = Error::Full { wanted: len as u64, size: self.sizes.size };
         let need = (len as u64).checked_next_multiple_of(HEAD).and_then(|len| len.checked_add(HEAD));
         let Some((at, next)) = need.and_then(|need| berth.next(head, need, self.sizes)) else { return Err(full) };
+        if !parts.is_eager && berth.is_ahead(next, self.sizes) {
+            return Ok(Turn::Ahead(gets));
+        }
         if at != berth.tail {
             self.leave(&berth, at);
         }
@@ -306,9 +314,7 @@ impl Queue {
         #[cfg(not(loom))]
         self.tidy(end)?;
         drop(hold);
-        if header.most.load(Ordering::Relaxed) != 0 {
-            header.gets.0.call(1);
-        }
+        header.gets.0.call(1);
         if !self.is_empty() {
             header.puts.0.call(1);
         }
@@ -410,6 +416,11 @@ impl Queue {
         self.header.gets.0.sleep(|| !self.is_full(), until)
     }
 
+    /// Sleeps while no more than so many were taken.
+    pub fn wait_for_consumers(&self, taken: u32, until: Option<Instant>) -> Woken {
+        self.header.gets.0.sleep(|| self.header.gets.0.word.load() != taken, until)
+    }
+
     /// Says that one who slept leaves without its turn: what it was woken for goes to another one.
     pub fn pass_on(&self) {
         if !self.is_empty() {
@@ -476,7 +487,7 @@ mod tests {
     use super::*;
 
     fn put(queue: &Queue, frame: &[u8]) -> Turn<()> {
-        queue.push(None, Parts { kind: 7, bytes: &[frame] }).unwrap()
+        queue.push(None, Parts { kind: 7, bytes: &[frame], is_eager: true }).unwrap()
     }
 
     fn get(queue: &Queue) -> Option<Vec<u8>> {
@@ -486,7 +497,7 @@ mod tests {
         });
         match taken.unwrap() {
             Turn::Done(frame) => frame,
-            Turn::Wait => None,
+            Turn::Wait | Turn::Ahead(_) => None,
             Turn::Busy => panic!("nobody else is there"),
         }
     }
@@ -507,7 +518,7 @@ mod tests {
     #[test]
     fn parts_of_a_frame_follow_one_another() {
         let queue = Queue::create(0).unwrap();
-        let parts = Parts { kind: 7, bytes: &[b"one", b"", b"two"] };
+        let parts = Parts { kind: 7, bytes: &[b"one", b"", b"two"], is_eager: true };
         assert_eq!(queue.push(None, parts).unwrap(), Turn::Done(()));
         assert_eq!(get(&queue).unwrap(), b"onetwo");
     }
@@ -546,11 +557,25 @@ mod tests {
     }
 
     #[test]
+    fn who_is_far_ahead_is_told() {
+        let queue = Queue::create(0).unwrap();
+        let frame = vec![1; 1 << 20];
+        let parts = Parts { kind: 7, bytes: &[&frame], is_eager: false };
+        (0..3).for_each(|_| assert_eq!(queue.push(None, parts).unwrap(), Turn::Done(())));
+        assert_eq!(queue.push(None, parts).unwrap(), Turn::Ahead(0));
+        assert_eq!(queue.push(None, Parts { is_eager: true, ..parts }).unwrap(), Turn::Done(()));
+        get(&queue);
+        get(&queue);
+        assert_eq!(queue.push(None, parts).unwrap(), Turn::Done(()), "there is room below");
+        assert_eq!(queue.wait_for_consumers(0, None), Woken::Rung);
+    }
+
+    #[test]
     fn more_than_there_are_addresses_for_is_refused() {
         let queue = Queue::create(0).unwrap();
         let frame = vec![0_u8; 1 << 20];
         let many = vec![&frame[..]; 1 << 17];
-        assert!(matches!(queue.push(None, Parts { kind: 1, bytes: &many }), Err(Error::Full { .. })));
+        assert!(matches!(queue.push(None, Parts { kind: 1, bytes: &many, is_eager: true }), Err(Error::Full { .. })));
         assert_eq!(put(&queue, b"1"), Turn::Done(()), "it goes on");
     }
 
@@ -575,7 +600,7 @@ mod tests {
         queue.bytes.set_word(8, u64::MAX);
         assert!(matches!(queue.pop(None, |_, _| Some(())), Err(Error::Corrupt { .. })));
         queue.header.back.0.berths[1].form.store(9, Ordering::Relaxed);
-        assert!(matches!(queue.push(None, Parts { kind: 1, bytes: &[] }), Err(Error::Corrupt { .. })));
+        assert!(matches!(queue.push(None, Parts { kind: 1, bytes: &[], is_eager: true }), Err(Error::Corrupt { .. })));
         assert!(matches!(Queue::open(Segment::new(DATA * 2).unwrap()), Err(Error::Version { .. })));
     }
 }

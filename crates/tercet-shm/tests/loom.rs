@@ -239,7 +239,9 @@ fn who_sees_no_task_sees_its_result() {
 }
 
 fn put(queue: &Queue, frame: u8) {
-    while queue.push(Some(Duration::ZERO), Parts { kind: 0, bytes: &[&[frame; 8]] }).unwrap() != Turn::Done(()) {
+    while queue.push(Some(Duration::ZERO), Parts { kind: 0, bytes: &[&[frame; 8]], is_eager: true }).unwrap()
+        != Turn::Done(())
+    {
         queue.wait_for_room(None);
     }
 }

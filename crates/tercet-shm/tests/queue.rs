@@ -70,7 +70,7 @@ fn frame(who: u32, number: u64) -> Vec<u8> {
 }
 
 fn put(queue: &Queue, frame: &[u8]) {
-    while queue.push(PATIENCE, Parts { kind: 1, bytes: &[frame] }).unwrap() != Turn::Done(()) {
+    while queue.push(PATIENCE, Parts { kind: 1, bytes: &[frame], is_eager: true }).unwrap() != Turn::Done(()) {
         queue.wait_for_room(None);
     }
 }
@@ -93,7 +93,11 @@ fn told(found: &[u8]) -> (u32, u64) {
 }
 
 fn produce(queue: &Queue, who: u32) -> Child {
-    Child::run(|| (0..).for_each(|number| put(queue, &frame(who, number))))
+    Child::run(|| {
+        for number in 0.. {
+            put(queue, &frame(who, number));
+        }
+    })
 }
 
 fn producers_die(most: u32) {
