@@ -119,6 +119,13 @@ def test_a_closed_simple_queue_says_so(shared: Any) -> None:
             call()
 
 
+def test_the_ends_of_a_closed_simple_queue_are_closed(shared: Any) -> None:
+    found = shared.SimpleQueue()
+    assert (found._reader.closed, found._writer.closed) == (False, False)
+    found.close()
+    assert (found._reader.closed, found._writer.closed) == (True, True)
+
+
 def test_an_object_that_cannot_be_pickled_is_told_and_left_out(shared: Any, capfd: pytest.CaptureFixture[str]) -> None:
     found = shared.Queue(1)
     found.put(threading.Lock())
