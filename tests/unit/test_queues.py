@@ -335,6 +335,7 @@ queue, full, joined = tercet.Queue(), tercet.Queue(1), tercet.JoinableQueue()
 full.put(1); joined.put(1)
 lock, event = tercet.Lock(), tercet.Event()
 lock.acquire()
+here, there = tercet.Pipe()
 try:
     print("ready", flush=True)
     {call}
@@ -344,7 +345,18 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize(
-    "call", ["queue.get()", "queue.get(timeout=99)", "full.put(2)", "joined.join()", "lock.acquire()", "event.wait()"]
+    "call",
+    [
+        "queue.get()",
+        "queue.get(timeout=99)",
+        "full.put(2)",
+        "joined.join()",
+        "lock.acquire()",
+        "event.wait()",
+        "here.recv()",
+        "here.poll(None)",
+        "here.send_bytes(bytes(10**8))",
+    ],
 )
 def test_every_wait_answers_ctrl_c(call: str) -> None:
     program = [sys.executable, "-c", BLOCKED.format(call=call)]
@@ -362,6 +374,19 @@ def test_a_queue_of_a_process_that_is_gone_says_so(sharing: Any) -> None:
     far = _Far(os.getpid(), tercet.Queue()._fileno(), 1)
     with pytest.raises(FileNotFoundError, match="which owned this shared memory, has closed it or has ended"):
         far.detach()
+
+
+def test_a_process_that_may_not_have_many_addresses_has_queues_too() -> None:
+    program = """
+import resource, tercet
+tercet.Queue
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+queue = tercet.Queue()
+queue.put("put")
+print(queue.get())
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (answer.stdout, answer.stderr) == ("put\n", "")
 
 
 def test_too_long_a_queue_is_refused() -> None:

@@ -34,8 +34,12 @@ pub(crate) fn send_message(py: Python<'_>, fd: RawFd, message: &Bound<'_, PyAny>
             [IoSlice::new(&head[sent.min(head.len())..]), IoSlice::new(&bytes[sent.saturating_sub(head.len())..])];
         match py.outside(|| rustix::io::writev(borrowed(fd), &parts)) {
             Ok(count) => sent += count,
-            Err(Errno::INTR) => py.check_signals()?,
+            Err(Errno::INTR) => {}
             Err(errno) => return Err(std::io::Error::from(errno).into()),
+        }
+        if sent < all {
+            // A signal may have ended a call that had sent a part.
+            py.check_signals()?;
         }
     }
     Ok(())
@@ -77,8 +81,11 @@ fn fill(py: Python<'_>, fd: RawFd, room: &mut [u8]) -> PyResult<()> {
             Ok(0) if filled == 0 => return Err(PyEOFError::new_err(())),
             Ok(0) => return Err(PyOSError::new_err("got end of file during message")),
             Ok(count) => filled += count,
-            Err(Errno::INTR) => py.check_signals()?,
+            Err(Errno::INTR) => {}
             Err(errno) => return Err(std::io::Error::from(errno).into()),
+        }
+        if filled < room.len() {
+            py.check_signals()?;
         }
     }
     Ok(())
