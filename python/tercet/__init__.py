@@ -17,6 +17,8 @@ Examples
 # `process_pool` is the pool of processes; `starter` and `zygote` start its workers, `parcel` is what goes to and fro.
 # `pool` is `multiprocessing.Pool` on the same workers, which `crew` feeds; `pool_result` and `pool_iterator` are what
 # it returns.
+# `queues`, `synchronize`, `connection`, `sharedctypes` and `arrays` are what processes share; `handle` is how it gets
+# from one to another, `message` what goes through a queue.
 # `_tercet` is the native half. This file only names what is public.
 
 from __future__ import annotations
@@ -33,40 +35,69 @@ from tercet.thread_pool import ThreadPoolExecutor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from tercet.arrays import shared_array
+    from tercet.connection import Pipe
     from tercet.pool import Pool
     from tercet.process_pool import ProcessPoolExecutor, WorkerCrashed
+    from tercet.queues import JoinableQueue, Queue, SimpleQueue
+    from tercet.sharedctypes import Array, RawArray, RawValue, Value
+    from tercet.synchronize import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
 __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
     "Advice",
+    "Array",
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
     "Executor",
     "Future",
+    "JoinableQueue",
+    "Lock",
     "Map",
     "NotPortable",
+    "Pipe",
     "Pool",
     "PoolTerminated",
     "ProcessPoolExecutor",
+    "Queue",
+    "RLock",
+    "RawArray",
+    "RawValue",
     "RemoteError",
+    "Semaphore",
+    "SimpleQueue",
     "ThreadPoolExecutor",
+    "Value",
     "WorkerCrashed",
     "WorkerDied",
     "__version__",
     "as_completed",
     "map",
+    "shared_array",
     "wait",
     "why",
 ]
 
-_ROOMS = {"Pool": "pool", "ProcessPoolExecutor": "process_pool", "WorkerCrashed": "process_pool"}
-"""Where the names are that are imported when they are asked for."""
+_LATER = {
+    "arrays": ("shared_array",),
+    "connection": ("Pipe",),
+    "pool": ("Pool",),
+    "process_pool": ("ProcessPoolExecutor", "WorkerCrashed"),
+    "queues": ("JoinableQueue", "Queue", "SimpleQueue"),
+    "sharedctypes": ("Array", "RawArray", "RawValue", "Value"),
+    "synchronize": ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"),
+}
+_HOME = {name: module for module, names in _LATER.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    """Import the pools of processes when they are asked for: with them comes `multiprocessing`."""
-    if name in _ROOMS:
-        found: object = getattr(import_module(f"tercet.{_ROOMS[name]}"), name)
+    """Import what has to do with processes when it is asked for: with it comes `multiprocessing`."""
+    if name in _HOME:
+        found: object = getattr(import_module(f"tercet.{_HOME[name]}"), name)
         globals()[name] = found
         return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,9 +11,13 @@ __all__ = [
     "Future",
     "Leader",
     "MapIterator",
+    "Memory",
     "Parcel",
     "Probe",
     "ProcessPool",
+    "SemLock",
+    "SharedEvent",
+    "SharedQueue",
     "ThreadPool",
     "Work",
     "__version__",
@@ -24,6 +28,9 @@ __all__ = [
     "forget_threads",
     "machine",
     "main",
+    "memory_number",
+    "receive_message",
+    "send_message",
     "serve",
     "wait",
 ]
@@ -177,6 +184,129 @@ class Leader:
         """Read what the workers send until the pool is shut down and all is done."""
     def close(self) -> None:
         """Take no more tasks."""
+
+@disjoint_base
+class SharedQueue:
+    """The native half of `tercet.Queue` and `tercet.SimpleQueue`."""
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> SharedQueue: ...
+    def put(self, obj: object, block: bool = True, timeout: float | None = None) -> None:
+        """Put an object at the end."""
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Take the object at the front."""
+    def put_nowait(self, obj: object) -> None:
+        """Put an object at the end if there is room at once."""
+    def get_nowait(self) -> Any:
+        """Take the object at the front if there is one at once."""
+    def qsize(self) -> int:
+        """Return how many objects there are at this moment."""
+    def empty(self) -> bool:
+        """Return whether there is none at this moment."""
+    def full(self) -> bool:
+        """Return whether there is no room for another one at this moment."""
+    def close(self) -> None:
+        """Put and take no more in this process."""
+
+    # For `tercet.queues` alone.
+    def _create(self, most: int) -> None:
+        """Make a new queue for so many messages; 0 for any number."""
+    def _join_fd(self, fd: int) -> None:
+        """Join a queue that another process has made; the descriptor is its own from now on."""
+    def _fileno(self) -> int:
+        """Return the descriptor of its memory."""
+    def _put(self, obj: object, block: bool = True, timeout: float | None = None) -> bool:
+        """Put an object at the end: whether there was room in time."""
+    def _done(self) -> bool:
+        """Say that an object that was taken is done with: whether there was one."""
+    def _join(self) -> None:
+        """Wait until every object that was put is done with."""
+    @property
+    def _closed(self) -> bool: ...
+    @property
+    def _maxsize(self) -> int: ...
+
+@final
+class SemLock:
+    """A semaphore or lock between processes, in shared memory."""
+
+    SEM_VALUE_MAX: int
+    name: None
+    def __new__(cls, kind: int, value: int, maxvalue: int) -> SemLock: ...
+    @staticmethod
+    def _from_fd(fd: int, offset: int, size: int, kind: int, maxvalue: int) -> SemLock:
+        """Return a semaphore that another process has made; the descriptor is its own from now on."""
+    def fileno(self) -> int:
+        """Return the descriptor of the segment that it lies in."""
+    def _place(self) -> tuple[int, int]:
+        """Return its place in that segment and its size."""
+    @property
+    def handle(self) -> int: ...
+    @property
+    def kind(self) -> int: ...
+    @property
+    def maxvalue(self) -> int: ...
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Acquire it: whether that was possible in time."""
+    def release(self) -> None:
+        """Release it."""
+    def __enter__(self) -> bool: ...
+    def __exit__(self, *_args: object) -> None: ...
+    def _count(self) -> int:
+        """How often this process has it."""
+    def _is_mine(self) -> bool:
+        """Whether this thread took it last."""
+    def _get_value(self) -> int:
+        """Its value at this moment."""
+    def _is_zero(self) -> bool:
+        """Whether there is none at this moment."""
+    def _after_fork(self) -> None:
+        """Forget, in a child process, what its parent has."""
+
+@final
+class SharedEvent:
+    """Something that processes wait for, in shared memory."""
+
+    def __new__(cls) -> SharedEvent: ...
+    @staticmethod
+    def _from_fd(fd: int, offset: int, size: int) -> SharedEvent:
+        """Return an event that another process has made; the descriptor is its own from now on."""
+    def fileno(self) -> int:
+        """Return the descriptor of the segment that it lies in."""
+    def _place(self) -> tuple[int, int]:
+        """Return its place in that segment and its size."""
+    def is_set(self) -> bool:
+        """Whether it is set."""
+    def set(self) -> None:
+        """Set it, and wake all who wait."""
+    def clear(self) -> None:
+        """Take it back."""
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set: whether it was, in time."""
+
+@final
+class Memory:
+    """Bytes that processes share, zeros at first."""
+
+    def __new__(cls, size: int) -> Memory: ...
+    @staticmethod
+    def _from_fd(fd: int, offset: int, size: int) -> Memory:
+        """Return memory that another process has made; the descriptor is its own from now on."""
+    def fileno(self) -> int:
+        """Return the descriptor of the segment that it lies in."""
+    @property
+    def offset(self) -> int: ...
+    @property
+    def address(self) -> int: ...
+    def __len__(self) -> int: ...
+
+def memory_number(fd: int) -> int:
+    """Return the number by which all processes know the file behind a descriptor."""
+
+def send_message(fd: int, message: Any) -> None:
+    """Send bytes as one message."""
+
+def receive_message(fd: int, maxlength: int | None = None) -> bytes | None:
+    """Receive a message; `None` if it is longer than that."""
 
 @final
 class Work:

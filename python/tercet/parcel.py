@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from _pickle import dumps, loads
 from itertools import starmap
+from sys import modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,9 +41,12 @@ class PoolTask:
 
 def pack(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Packed:
     """Pack a call of a function, or a `PoolTask`."""
+    call: Any = (fn, args, kwargs) if kwargs else (fn, args)
     if type(fn) is PoolTask:
-        return pack_any((fn.fn, args, kwargs or {}, fn.way))
-    return pack_any((fn, args, kwargs) if kwargs else (fn, args))
+        call = (fn.fn, args, kwargs or {}, fn.way)
+    handle = modules.get("tercet.handle")
+    # Where it is loaded there are queues and locks, which know how to go to a worker.
+    return pack_any(call) if handle is None else handle.pack(pack_any, call)
 
 
 def pack_any(value: Any) -> Packed:

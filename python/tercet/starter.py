@@ -76,13 +76,20 @@ def starter(
     source, _ = main_source(threading.get_ident())
     if source is not None or not hasattr(sys.modules.get("__main__"), "__dict__"):
         try:
-            return ZygoteStarter(pack_whole((initializer, initargs)), source, preload)
+            return ZygoteStarter(_packed((initializer, initargs)), source, preload)
         except Exception:
             pass
     import multiprocessing
 
     is_alone = threading.active_count() == 1
     return ContextStarter(multiprocessing.get_context("fork" if is_alone else "spawn"), initializer, initargs)
+
+
+def _packed(value: Any) -> bytes:
+    """Pack for workers; queues and locks of tercet may be in it, and stay while the packed bytes do."""
+    handle = sys.modules.get("tercet.handle")
+    packed: bytes = pack_whole(value) if handle is None else handle.pack(pack_whole, value)
+    return packed
 
 
 class Process:
@@ -107,8 +114,10 @@ class ZygoteStarter:
         self._zygote: _Zygote | None = None
         self._kills = KillCount()
         self._counter = itertools.count(1)
+        # It may keep alive what it names.
+        self._kept = initializer
         self._data: dict[str, Any] = {
-            "initializer": initializer,
+            "initializer": bytes(initializer),
             "argv": list(sys.argv),
             "prefix": (sys.prefix, sys.exec_prefix),
             "recursion_limit": sys.getrecursionlimit(),

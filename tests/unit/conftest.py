@@ -7,6 +7,7 @@ what the test says. With it, and a clock of its own, a pilot can be led step by 
 from __future__ import annotations
 
 import contextvars
+import importlib
 import importlib.util
 import json
 import sys
@@ -105,6 +106,31 @@ def tasks() -> Any:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def sharing(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module `tasks_for_sharing`, which processes that start in any way find by its name."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    return importlib.import_module("tasks_for_sharing")
+
+
+@pytest.fixture(params=["fork", "forkserver", "spawn"])
+def context(request: pytest.FixtureRequest) -> Any:
+    """Each start method of `multiprocessing`."""
+    import multiprocessing
+
+    return multiprocessing.get_context(request.param)
+
+
+@pytest.fixture(params=["stdlib", "tercet"])
+def shared(request: pytest.FixtureRequest) -> Any:
+    """Where queues, locks and values come from: the standard library is right, and tercet does the same."""
+    if request.param == "tercet":
+        return importlib.import_module("tercet")
+    import multiprocessing
+
+    return multiprocessing.get_context("fork")
 
 
 class Bench:

@@ -188,7 +188,8 @@ impl Freight {
                 pieces.push(lot.map_or_else(|| Piece::Along(source.bytes().to_vec()), Piece::Lent));
             }
         }
-        let is_large = bytes.as_bytes().len() >= LARGE;
+        // What is more than bytes keeps something alive for as long as the task lives: see `tercet.handle`.
+        let is_large = bytes.as_bytes().len() >= LARGE && bytes.is_exact_instance_of::<PyBytes>();
         let lot = store.filter(|_| is_large).and_then(|store| store.stow(py, Source::of(bytes.as_bytes())));
         Ok(Self { body: lot.map_or_else(|| Body::Bytes(bytes.unbind()), Body::Lent), pieces })
     }

@@ -14,6 +14,8 @@ mod freight;
 mod future;
 mod gather;
 mod limits;
+mod memory;
+mod message;
 mod names;
 mod office;
 mod parcel;
@@ -21,8 +23,11 @@ mod pause;
 mod pool;
 mod probe;
 mod process_pool;
+mod semlock;
 mod servant;
+mod shared_queue;
 mod spread;
+mod view;
 mod waits;
 mod worker;
 
@@ -46,13 +51,21 @@ mod _tercet {
     #[pymodule_export]
     use crate::gather::{Completions, wait};
     #[pymodule_export]
+    use crate::memory::{Memory, memory_number};
+    #[pymodule_export]
+    use crate::message::{receive_message, send_message};
+    #[pymodule_export]
     use crate::pool::{ThreadPool, close_all_pools, forget_threads};
     #[pymodule_export]
     use crate::probe::Probe;
     #[pymodule_export]
     use crate::process_pool::{Leader, ProcessPool};
     #[pymodule_export]
+    use crate::semlock::{SemLock, SharedEvent};
+    #[pymodule_export]
     use crate::servant::{end_with_parent, serve};
+    #[pymodule_export]
+    use crate::shared_queue::SharedQueue;
     #[pymodule_export]
     use crate::spread::MapIterator;
     #[pymodule_export]

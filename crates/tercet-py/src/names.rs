@@ -38,6 +38,16 @@ names! {
     worker_crashed = "tercet.process_pool", "WorkerCrashed";
     /// The error of tasks whose pool of processes cannot run them.
     broken_process_pool = "concurrent.futures.process", "BrokenProcessPool";
+    /// How an object becomes bytes, where no class has a say in it.
+    dumps = "_pickle", "dumps";
+    /// How bytes become an object.
+    loads = "_pickle", "loads";
+    /// How an object becomes a message of a queue.
+    pack_message = "tercet.message", "pack";
+    /// The error of a queue that has no room.
+    full = "queue", "Full";
+    /// The error of a queue that has nothing.
+    empty = "queue", "Empty";
     /// The class of the futures that pools make.
     future = "tercet.futures", "Future";
 }

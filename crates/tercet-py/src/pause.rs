@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use tercet_sched::{Interest, Latch, Slept};
+use tercet_shm::Woken;
 
 use crate::door::Door;
 use crate::future::Future;
@@ -74,6 +75,21 @@ pub(crate) fn sleep(
             return Ok(false);
         }
     }
+}
+
+/// Sleeps once, for what another process does. False if the time is up: then the caller looks a last time.
+///
+/// # Errors
+/// What a signal handler raises: Ctrl-C.
+pub(crate) fn doze(
+    py: Python<'_>,
+    deadline: Deadline,
+    nap: impl Fn(Option<Instant>) -> Woken + Send + Sync,
+) -> PyResult<bool> {
+    let until = deadline.next_look();
+    py.outside(|| nap(until));
+    py.check_signals()?;
+    Ok(!deadline.is_over())
 }
 
 /// Waits until a future is done.

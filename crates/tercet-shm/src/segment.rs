@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::error::Error;
 use crate::sync::Shared;
@@ -119,8 +119,31 @@ impl Segment {
         Mapping::new(&*self.file, offset as u64, len.max(1), Access::CopyOnWrite)
     }
 
+    /// A reference that does not keep it.
+    pub(crate) fn downgrade(&self) -> WeakSegment {
+        WeakSegment { file: Arc::downgrade(&self.file), mapping: Arc::downgrade(&self.mapping), access: self.access }
+    }
+
     fn check_writable(&self) -> Result<(), Error> {
         if self.access == Access::ReadWrite { Ok(()) } else { Err(Error::ReadOnly) }
+    }
+}
+
+/// A segment, as long as somebody else keeps it.
+#[derive(Debug)]
+pub(crate) struct WeakSegment {
+    file: Weak<OwnedFd>,
+    mapping: Weak<Mapping>,
+    access: Access,
+}
+
+impl WeakSegment {
+    pub(crate) fn upgrade(&self) -> Option<Segment> {
+        Some(Segment { file: self.file.upgrade()?, mapping: self.mapping.upgrade()?, access: self.access })
+    }
+
+    pub(crate) fn is_there(&self) -> bool {
+        self.file.strong_count() > 0
     }
 }
 

@@ -5,9 +5,10 @@
 #![cfg(loom)]
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use loom::thread;
-use tercet_shm::{Bell, Bells, Consumer, Port, Producer, Ring, Want, line};
+use tercet_shm::{Bell, Bells, Consumer, Event, Parts, Port, Producer, Queue, Ring, Semaphore, Turn, Want, line};
 
 const CAPACITY: usize = 64;
 
@@ -252,5 +253,150 @@ fn who_sees_no_task_sees_its_result() {
             assert_eq!(consumer.read().unwrap(), Some(&[7][..]));
         }
         worker.join().unwrap();
+    });
+}
+
+fn put(queue: &Queue, frame: u8) {
+    while queue.push(Some(Duration::ZERO), Parts { kind: 0, bytes: &[&[frame; 8]], is_eager: true }).unwrap()
+        != Turn::Done(())
+    {
+        queue.wait_for_room(None);
+    }
+}
+
+fn get(queue: &Queue) -> u8 {
+    loop {
+        let taken = queue.pop(Some(Duration::ZERO), |_, frame| {
+            assert_eq!(frame, [frame[0]; 8]);
+            Some(frame[0])
+        });
+        match taken.unwrap() {
+            Turn::Done(frame) => return frame.unwrap(),
+            _ => drop(queue.wait_for_frame(None)),
+        }
+    }
+}
+
+#[test]
+fn no_consumer_of_a_queue_sleeps_through_a_frame() {
+    check(2, || {
+        let queue = Queue::small(256, 128, 0).unwrap();
+        let consumers: Vec<_> = (0..2)
+            .map(|_| {
+                let queue = queue.clone();
+                thread::spawn(move || get(&queue))
+            })
+            .collect();
+        put(&queue, 1);
+        put(&queue, 2);
+        let sum: u8 = consumers.into_iter().map(|consumer| consumer.join().unwrap()).sum();
+        assert_eq!((sum, queue.len()), (3, 0));
+    });
+}
+
+#[test]
+fn no_producer_of_a_queue_sleeps_through_room() {
+    check(2, || {
+        let queue = Queue::small(256, 96, 1).unwrap();
+        let producers: Vec<_> = (1..=2)
+            .map(|frame| {
+                let queue = queue.clone();
+                thread::spawn(move || put(&queue, frame))
+            })
+            .collect();
+        assert_eq!(get(&queue) + get(&queue), 3);
+        producers.into_iter().for_each(|producer| producer.join().unwrap());
+    });
+}
+
+#[test]
+fn a_queue_goes_round_while_it_is_read() {
+    check(2, || {
+        let queue = Queue::small(256, 96, 0).unwrap();
+        let far = queue.clone();
+        let producer = thread::spawn(move || (1..=5).for_each(|frame| put(&far, frame)));
+        for frame in 1..=5 {
+            assert_eq!(get(&queue), frame);
+        }
+        producer.join().unwrap();
+    });
+}
+
+#[test]
+fn who_joins_a_queue_is_woken_by_the_last() {
+    check(2, || {
+        let queue = Queue::small(256, 128, 0).unwrap();
+        put(&queue, 1);
+        put(&queue, 2);
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                let queue = queue.clone();
+                thread::spawn(move || assert!(get(&queue) > 0 && queue.frame_done()))
+            })
+            .collect();
+        while queue.unfinished() > 0 {
+            queue.wait_until_done(None);
+        }
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+    });
+}
+
+#[test]
+fn nobody_sleeps_through_a_semaphore() {
+    check(2, || {
+        let semaphore = Semaphore::small(0).unwrap();
+        let sleepers: Vec<_> = (0..2)
+            .map(|_| {
+                let semaphore = semaphore.clone();
+                thread::spawn(move || {
+                    while !semaphore.try_acquire() {
+                        semaphore.wait(None);
+                    }
+                })
+            })
+            .collect();
+        assert!(semaphore.release(9) && semaphore.release(9));
+        sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
+        assert_eq!(semaphore.value(), 0);
+    });
+}
+
+#[test]
+fn a_lock_has_one_holder() {
+    check(2, || {
+        let lock = Semaphore::small(1).unwrap();
+        let inside = loom::sync::Arc::new(loom::cell::UnsafeCell::new(()));
+        let (far, also) = (lock.clone(), inside.clone());
+        let hold = |lock: &Semaphore, inside: &loom::cell::UnsafeCell<()>| {
+            while !lock.try_acquire() {
+                lock.wait(None);
+            }
+            inside.with_mut(|_| ());
+            assert!(lock.release(1));
+        };
+        let other = thread::spawn(move || hold(&far, &also));
+        hold(&lock, &inside);
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn all_see_an_event_even_if_it_is_taken_back() {
+    check(2, || {
+        let event = Event::small().unwrap();
+        let marks = event.mark();
+        let sleepers: Vec<_> = (0..2)
+            .map(|_| {
+                let event = event.clone();
+                thread::spawn(move || {
+                    while !event.has_happened(marks) {
+                        event.wait(marks, None);
+                    }
+                })
+            })
+            .collect();
+        event.set();
+        event.clear();
+        sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
     });
 }

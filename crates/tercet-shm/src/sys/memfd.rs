@@ -54,6 +54,11 @@ pub(crate) fn open(file: &OwnedFd) -> Result<usize, Error> {
     Ok(stat.st_size as usize)
 }
 
+/// The number of a file, by which two descriptors of it are told to be one.
+pub(crate) fn number(file: impl AsFd) -> Result<u64, Error> {
+    rustix::fs::fstat(file).map(|stat| stat.st_ino).map_err(Error::system("look at a memory file"))
+}
+
 /// The bytes that pages exist for.
 pub(crate) fn resident_bytes(file: &OwnedFd) -> Result<u64, Error> {
     let stat = rustix::fs::fstat(file).map_err(Error::system("look at a memory file"))?;

@@ -7,17 +7,25 @@
 //!   is read and written whole.
 //! - `Bell::ring` never blocks. A ring before, during or after the begin of a `Bell::wait` ends that wait.
 //! - `Bell::wait` may return for no reason at all. Callers look at the memory again.
+//! - `Word::wait` sleeps only while the word is what it is told, which is looked at and slept on in one step; it may return for no reason.
+//! - `Robust` is held by one thread of all processes at a time, and by none that is dead.
 //!
-//! `memfd` and `eventfd` are Linux; `model` is what loom explores in their place.
+//! `memfd`, `eventfd`, `futex` and `robust` are Linux; `model` is what loom explores in their place.
 
 #[cfg(not(loom))]
 mod eventfd;
 #[cfg(not(loom))]
+mod futex;
+#[cfg(not(loom))]
 mod memfd;
+#[cfg(not(loom))]
+mod robust;
 #[cfg(not(loom))]
 pub(crate) use self::{
     eventfd::Bell,
-    memfd::{Bytes, Mapping, Place, create, discard, of_one_process, open, read_only, resident_bytes},
+    futex::Word,
+    memfd::{Bytes, Mapping, Place, create, discard, number, of_one_process, open, read_only, resident_bytes},
+    robust::{Hold, Robust},
 };
 
 #[cfg(not(loom))]
@@ -26,7 +34,7 @@ pub use memfd::Access;
 #[cfg(loom)]
 mod model;
 #[cfg(loom)]
-pub(crate) use model::{Bell, Bytes, Place, of_one_process};
+pub(crate) use model::{Bell, Bytes, Hold, Place, Robust, Word, of_one_process};
 
 /// The monotonic clock, which all processes of a machine share.
 pub(crate) fn now_ns() -> u64 {

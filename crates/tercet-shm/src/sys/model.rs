@@ -3,12 +3,13 @@
 use std::ops::Deref;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use loom::sync::{Condvar, Mutex};
+use loom::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::bell::Woken;
 use crate::error::Error;
+use crate::sync::{AtomicU32, Ordering, Shared};
 
 #[derive(Debug)]
 pub(crate) struct Place<T>(Arc<T>);
@@ -120,5 +121,77 @@ impl Bell {
         }
         *is_rung = false;
         Ok(Woken::Rung)
+    }
+}
+
+/// A word to sleep on: the kernel's queue of sleepers is a lock and a condition.
+#[derive(Debug, Default)]
+pub(crate) struct Word {
+    word: AtomicU32,
+    queue: Mutex<()>,
+    woken: Condvar,
+}
+
+// SAFETY: the model has no other process.
+unsafe impl Shared for Word {}
+
+impl Word {
+    pub(crate) fn load(&self) -> u32 {
+        self.word.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn store(&self, value: u32) {
+        self.word.store(value, Ordering::Release);
+    }
+
+    pub(crate) fn swap(&self, value: u32) -> u32 {
+        self.word.swap(value, Ordering::Relaxed)
+    }
+
+    pub(crate) fn replace(&self, old: u32, new: u32) -> Result<u32, u32> {
+        self.word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+    }
+
+    pub(crate) fn wait(&self, expected: u32, _until: Option<Instant>) -> Woken {
+        let queue = self.queue.lock().unwrap();
+        // The kernel reads the word while it holds its queue, and a waker passes the queue after it has written.
+        if self.word.load(Ordering::SeqCst) == expected {
+            drop(self.woken.wait(queue).unwrap());
+        }
+        Woken::Rung
+    }
+
+    pub(crate) fn wake(&self, most: u32) {
+        let queue = self.queue.lock().unwrap();
+        if most == 1 {
+            self.woken.notify_one();
+        } else {
+            self.woken.notify_all();
+        }
+        drop(queue);
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Robust(Mutex<()>);
+
+// SAFETY: the model has no other process.
+unsafe impl Shared for Robust {}
+
+/// It is held.
+pub(crate) struct Hold<'a>(#[allow(dead_code, reason = "its drop is what counts")] MutexGuard<'a, ()>);
+
+#[expect(clippy::unnecessary_wraps, reason = "the contract of the backends")]
+impl Robust {
+    pub(crate) fn init(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    pub(crate) fn try_lock(&self) -> Result<Option<Hold<'_>>, Error> {
+        Ok(self.0.try_lock().ok().map(Hold))
+    }
+
+    pub(crate) fn lock(&self, _patience: Duration) -> Result<Option<Hold<'_>>, Error> {
+        Ok(Some(Hold(self.0.lock().unwrap())))
     }
 }
