@@ -15,7 +15,7 @@ Examples
 # `portable` and `purity` say what may go to another process; `advice` tells it all to a person. `thread_pool` is the
 # pool of threads that people use and that `thread_engine` runs on; `futures` is what its tasks will have come to.
 # `process_pool` is the pool of processes; `starter` and `zygote` start its workers, `parcel` is what goes to and fro.
-# `_tercet` is the native half. This file only names what is public.
+# `loop` is the event loop, `loop_selector` a window into it. `_tercet` is the native half. This file only names what is public.
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from tercet.thread_pool import ThreadPoolExecutor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from tercet.loop import EventLoop, EventLoopPolicy, install, new_event_loop, run
     from tercet.process_pool import ProcessPoolExecutor, WorkerCrashed
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
     "Advice",
+    "EventLoop",
+    "EventLoopPolicy",
     "Executor",
     "Future",
     "Map",
@@ -47,18 +50,34 @@ __all__ = [
     "WorkerDied",
     "__version__",
     "as_completed",
+    "install",
     "map",
+    "new_event_loop",
+    "run",
     "wait",
     "why",
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Import the pool of processes when it is asked for: with it comes `multiprocessing`."""
-    if name in ("ProcessPoolExecutor", "WorkerCrashed"):
-        from tercet import process_pool
+# What is imported when it is asked for: with the pool of processes comes `multiprocessing`, with the loop `asyncio`.
+LATER = {
+    "EventLoop": "loop",
+    "EventLoopPolicy": "loop",
+    "ProcessPoolExecutor": "process_pool",
+    "WorkerCrashed": "process_pool",
+    "install": "loop",
+    "new_event_loop": "loop",
+    "run": "loop",
+}
 
-        found: object = getattr(process_pool, name)
-        globals()[name] = found
-        return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> object:
+    """Import an engine when it is asked for."""
+    module = LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    found: object = getattr(importlib.import_module(f"tercet.{module}"), name)
+    globals()[name] = found
+    return found

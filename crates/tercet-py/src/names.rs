@@ -30,6 +30,8 @@ names! {
     copy_context = "contextvars", "copy_context";
     /// How a result of another process is unpacked.
     unpack = "tercet.parcel", "unpack";
+    /// The base of protocols that receive into a buffer of their own.
+    buffered_protocol = "asyncio.protocols", "BufferedProtocol";
     /// The class of the futures that pools make.
     future = "tercet.futures", "Future";
 }

@@ -1,0 +1,111 @@
+//! Watches of descriptors: `add_reader`, `add_writer`, and what takes them away.
+//!
+//! A callback goes through the ready queue, as in `asyncio`: it runs after what was ready before. Who uses these closes
+//! descriptors without a word, so a removal is told to the kernel at once.
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use tercet_reactor::Direction;
+
+use super::core::LoopCore;
+use super::errand::Errand;
+use super::handle;
+use super::object::{Raw, os_error};
+use super::schedule::{Arguments, owner_of, trace};
+use super::turn::Turn;
+
+/// A callback whose descriptor is ready joins the ready queue.
+fn call_back(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
+    // SAFETY: the errand owns the handle.
+    let handle = unsafe { Bound::from_borrowed_ptr(turn.py, object) };
+    turn.core.soon(Errand::new(handle, handle::run));
+    Ok(())
+}
+
+/// The descriptor of a file, or of a number.
+pub(super) fn descriptor(file: &Bound<'_, PyAny>) -> PyResult<i32> {
+    // SAFETY: the object lives.
+    let fd = unsafe { ffi::PyObject_AsFileDescriptor(file.as_ptr()) };
+    if fd >= 0 {
+        return Ok(fd);
+    }
+    let error = PyErr::fetch(file.py());
+    if error.is_instance_of::<PyTypeError>(file.py()) {
+        return Err(PyValueError::new_err(format!("Invalid file object: {}", file.repr()?)));
+    }
+    Err(error)
+}
+
+impl LoopCore {
+    /// Watches a descriptor. What stood there is returned.
+    pub(super) fn watch(&self, py: Python<'_>, fd: i32, direction: Direction, errand: Errand) -> PyResult<Option<Errand>> {
+        let selector = self.selector()?;
+        self.slots.with(|slots| slots.set(&selector, fd, direction, errand)).map_err(|(error, errand)| {
+            drop(errand);
+            os_error(py, &error)
+        })
+    }
+
+    /// Ends a watch. The kernel is told before the next wait.
+    pub(super) fn unwatch(&self, fd: i32, direction: Direction) -> Option<Errand> {
+        self.slots.with(|slots| slots.take(fd, direction))
+    }
+
+    /// Tells the kernel of a descriptor now.
+    pub(super) fn settle(&self, fd: i32) {
+        let Some(selector) = self.selector.with(|selector| selector.clone()) else { return };
+        self.slots.with(|slots| slots.settle(&selector, fd));
+    }
+
+    /// Ends all watches of a descriptor that is about to be closed.
+    pub(super) fn unwatch_all(&self, fd: i32) {
+        let Some(selector) = self.selector.with(|selector| selector.clone()) else { return };
+        let watches = self.slots.with(|slots| slots.forget(&selector, fd));
+        drop(watches);
+    }
+
+    /// Ends the watch of a callback. Returns whether there was any.
+    pub(super) fn remove(&self, py: Python<'_>, file: &Bound<'_, PyAny>, direction: Direction) -> PyResult<bool> {
+        if self.is_closed.get() {
+            return Ok(false);
+        }
+        let fd = descriptor(file)?;
+        let Some(errand) = self.unwatch(fd, direction) else { return Ok(false) };
+        self.settle(fd);
+        if errand.is(call_back) {
+            errand.object.call_method0(py, "cancel")?;
+        }
+        Ok(true)
+    }
+}
+
+/// `_add_reader(fd, callback, *args)` and `_add_writer`. They return the handle.
+pub(super) fn add(py: Python<'_>, object: Raw, arguments: &Arguments<'_>, direction: Direction) -> PyResult<Raw> {
+    // SAFETY: CPython calls the method.
+    let owner = unsafe { owner_of(py, object) };
+    let core = owner.get();
+    core.check_open()?;
+    // SAFETY: the caller owns the argument.
+    let fd = descriptor(&unsafe { Bound::from_borrowed_ptr(py, arguments.positional[0]) })?;
+    let handle = arguments.later(object, 1).handle(py)?;
+    if core.is_debugging() {
+        trace(&owner, &handle)?;
+    }
+    let old = core.watch(py, fd, direction, Errand::new(handle.clone(), call_back))?;
+    if let Some(old) = old.filter(|old| old.is(call_back)) {
+        old.object.call_method0(py, "cancel")?;
+    }
+    Ok(handle.into_ptr())
+}
+
+/// Runs a handle that is not ours, as one of `asyncio`'s own.
+pub(super) fn run_foreign(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
+    turn.leave();
+    // SAFETY: the errand owns the handle.
+    let handle = unsafe { Bound::from_borrowed_ptr(turn.py, object) };
+    if !handle.getattr("_cancelled")?.is_truthy()? {
+        handle.call_method0("_run")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,383 @@
+"""The event loop: `run`, `new_event_loop`, `install`, `EventLoop`.
+
+`EventLoop` is two halves in one object. The native one (`tercet._tercet.LoopCore`) has what is hot: handles, timers, the turn,
+watches of descriptors, operations on sockets, the transport of TCP and Unix sockets, and accepting connections. The other one is
+`asyncio.SelectorEventLoop` itself, whose slow half is kept: connecting, servers, TLS, subprocesses, executors, signals,
+asynchronous generators, and everything else that a version of Python has. So every method is there on every version, with its semantics.
+
+Examples
+--------
+>>> import asyncio, tercet
+>>> async def main():
+...     await asyncio.sleep(0)
+...     return 42
+>>> tercet.run(main())
+42
+"""
+
+# What the native half asks for by name begins with an underscore and stands under "for the native half". Which attributes of
+# asyncio's are read is written at each place; they are the same from 3.11 to 3.15 unless said otherwise.
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from asyncio import base_events, constants, events, format_helpers, sslproto, trsock
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor as StandardThreadPoolExecutor
+from typing import Any, TypeVar
+
+from tercet._tercet import LoopCore
+from tercet.loop_selector import LoopSelector
+from tercet.thread_pool import ThreadPoolExecutor
+
+__all__ = ["EventLoop", "EventLoopPolicy", "install", "new_event_loop", "run"]
+
+_T = TypeVar("_T")
+
+_HAS_DEBUG_FORMAT = sys.version_info >= (3, 13)
+_SOCKET_TYPES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+
+
+class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
+    """An event loop of `asyncio` whose engine is native.
+
+    Everything of `asyncio.AbstractEventLoop` is there, with the behaviour of the standard loop. What differs:
+
+    - Small writes of a turn are sent together at its end, where nobody can tell.
+    - Timers are kept to the nanosecond and are never early.
+    - The default executor is a `tercet.ThreadPoolExecutor`.
+
+    Examples
+    --------
+    >>> import tercet
+    >>> loop = tercet.EventLoop()
+    >>> loop.run_until_complete(loop.run_in_executor(None, len, "four"))
+    4
+    >>> loop.close()
+    """
+
+    def __init__(self) -> None:
+        asyncio.SelectorEventLoop.__init__(self, LoopSelector(self))
+
+    def close(self) -> None:
+        """Close the loop. It must not be running.
+
+        Raises
+        ------
+        RuntimeError
+            When the loop is running.
+        """
+        was_closed = self.is_closed()
+        super().close()
+        if not was_closed:
+            self._release()
+
+    # --- executors ----------------------------------------------------------------------------------------------
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[..., _T], *args: Any) -> asyncio.Future[_T]:
+        """Call a function in a thread or process of an executor, by default in a `tercet.ThreadPoolExecutor`.
+
+        Parameters
+        ----------
+        executor
+            Where to call it; None for the default executor.
+        func
+            What to call.
+        *args
+            What to call it with.
+
+        Returns
+        -------
+        asyncio.Future
+            Its result.
+
+        Raises
+        ------
+        RuntimeError
+            When the loop is closed, or the default executor was shut down.
+        """
+        # The names of asyncio's two attributes are the same in all versions.
+        if executor is None and self._default_executor is None and not self._executor_shutdown_called:
+            self._default_executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
+        result: asyncio.Future[_T] = super().run_in_executor(executor, func, *args)
+        return result
+
+    def set_default_executor(self, executor: Executor) -> None:
+        """Set the executor that is used where none is given.
+
+        Parameters
+        ----------
+        executor
+            A pool of threads, of the standard library's or of tercet's.
+
+        Raises
+        ------
+        TypeError
+            When it is no pool of threads.
+        """
+        if not isinstance(executor, (StandardThreadPoolExecutor, ThreadPoolExecutor)):
+            raise TypeError("executor must be ThreadPoolExecutor instance")
+        self._default_executor = executor
+
+    # --- transports and servers ---------------------------------------------------------------------------------
+
+    def _make_socket_transport(
+        self, sock: socket.socket, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+    ) -> Any:
+        self._ensure_fd_no_transport(sock)
+        return self._make_stream_transport(sock, protocol, waiter, extra, server)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: Any = None,
+        server: Any = None,
+        **timeouts: Any,
+    ) -> Any:
+        self._ensure_fd_no_transport(rawsock)
+        middle = sslproto.SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
+        self._make_stream_transport(rawsock, middle, None, extra, server)
+        return middle._app_transport
+
+    def _start_serving(
+        self,
+        protocol_factory: Any,
+        sock: socket.socket,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        *timeouts: Any,
+        **named: Any,
+    ) -> None:
+        if sslcontext is None and sock.family in _SOCKET_TYPES:
+            self._listen(protocol_factory, sock, server, backlog)
+        else:
+            super()._start_serving(protocol_factory, sock, sslcontext, server, backlog, *timeouts, **named)
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        super()._ensure_fd_no_transport(fd)
+        number = fd if isinstance(fd, int) else int(fd.fileno())
+        transport = self._transport_at(number)
+        if transport is not None and not transport.is_closing():
+            raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
+        was_reading = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
+        try:
+            with _Lent(self, transp):
+                sent: int = await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
+                return sent
+        finally:
+            transp._reset_empty_waiter()
+            if was_reading:
+                transp.resume_reading()
+
+    # --- child processes ----------------------------------------------------------------------------------------
+
+    if sys.version_info < (3, 12):
+
+        async def _make_subprocess_transport(
+            self, protocol: Any, args: Any, shell: Any, stdin: Any, stdout: Any, stderr: Any, bufsize: Any, **more: Any
+        ) -> Any:
+            watcher = events.get_child_watcher()
+            if not isinstance(watcher, asyncio.ThreadedChildWatcher) or not hasattr(os, "pidfd_open"):
+                return await super()._make_subprocess_transport(
+                    protocol, args, shell, stdin, stdout, stderr, bufsize, **more
+                )
+            # The default watcher of this version starts a thread for each child; a descriptor of the child does as well.
+            from asyncio.unix_events import _UnixSubprocessTransport
+
+            waiter = self.create_future()
+            transport = _UnixSubprocessTransport(
+                self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, **more
+            )
+            self._watch_child(transport)
+            try:
+                await waiter
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException:
+                transport.close()
+                await transport._wait()
+                raise
+            return transport
+
+        def _watch_child(self, transport: Any) -> None:
+            pid = transport.get_pid()
+            descriptor = os.pidfd_open(pid)
+            self._add_reader(descriptor, self._child_ended, pid, descriptor, transport)
+
+        def _child_ended(self, pid: int, descriptor: int, transport: Any) -> None:
+            self._remove_reader(descriptor)
+            os.close(descriptor)
+            try:
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            except ChildProcessError:
+                # Somebody else has waited for it.
+                code = 255
+                base_events.logger.warning(
+                    "child process pid %d exit status already read: will report returncode 255", pid
+                )
+            # One turn later, so that what the child has written is read first.
+            self.call_soon(self.call_soon, transport._process_exited, code)
+
+    # --- for the native half ------------------------------------------------------------------------------------
+
+    def _stack(self) -> Any:
+        return format_helpers.extract_stack(sys._getframe(1))
+
+    def _debug_log(self, words: str, *about: Any) -> None:
+        error = about[-1] if about and isinstance(about[-1], BaseException) else None
+        if error is not None:
+            base_events.logger.debug(words, *about[:-1], exc_info=error)
+        else:
+            base_events.logger.debug(words, *about)
+
+    def _report_callback(self, handle: Any, error: BaseException) -> None:
+        options = {"debug": self.get_debug()} if _HAS_DEBUG_FORMAT else {}
+        shown = format_helpers._format_callback_source(handle._callback, handle._args, **options)
+        context = {"message": f"Exception in callback {shown}", "exception": error, "handle": handle}
+        if handle._source_traceback:
+            context["source_traceback"] = handle._source_traceback
+        self.call_exception_handler(context)
+
+    def _report_slow(self, handle: Any, took_s: float) -> None:
+        if took_s >= self.slow_callback_duration:
+            shown = base_events._format_handle(handle)
+            base_events.logger.warning("Executing %s took %.3f seconds", shown, took_s)
+
+    def _warn_of_lost_writes(self) -> None:
+        base_events.logger.warning("socket.send() raised exception.")
+
+    def _accept_later(self, error: BaseException, sock: Any, protocol_factory: Any, server: Any, backlog: int) -> None:
+        context = {
+            "message": "socket.accept() out of system resource",
+            "exception": error,
+            "socket": trsock.TransportSocket(sock),
+        }
+        self.call_exception_handler(context)
+        self.call_later(
+            constants.ACCEPT_RETRY_DELAY, self._accept_again, protocol_factory, sock, server, backlog
+        )
+
+    def _accept_again(self, protocol_factory: Any, sock: socket.socket, server: Any, backlog: int) -> None:
+        if sock.fileno() >= 0:
+            self._start_serving(protocol_factory, sock, None, server, backlog)
+
+
+class _Lent:
+    """The socket of a transport, while `sendfile` writes to it: not the transport's for so long."""
+
+    def __init__(self, loop: EventLoop, transport: Any) -> None:
+        self.loop = loop
+        self.transport = transport
+
+    def __enter__(self) -> None:
+        self.loop._lend(self.transport, True)
+
+    def __exit__(self, *_: object) -> None:
+        self.loop._lend(self.transport, False)
+
+
+def new_event_loop() -> EventLoop:
+    """Return a new event loop.
+
+    Returns
+    -------
+    EventLoop
+        It is not set as the current one.
+
+    Examples
+    --------
+    >>> import asyncio, tercet
+    >>> with asyncio.Runner(loop_factory=tercet.new_event_loop) as runner:
+    ...     runner.run(asyncio.sleep(0, "done"))
+    'done'
+    """
+    return EventLoop()
+
+
+def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
+    """Run a coroutine on a new loop, and close the loop: what `asyncio.run` does.
+
+    Parameters
+    ----------
+    main
+        The coroutine.
+    debug
+        Whether in debug mode; None leaves it as it is.
+
+    Returns
+    -------
+    object
+        What the coroutine returns.
+
+    Raises
+    ------
+    RuntimeError
+        When this thread runs an event loop already.
+
+    Examples
+    --------
+    >>> import asyncio, tercet
+    >>> tercet.run(asyncio.sleep(0, "done"))
+    'done'
+    """
+    if events._get_running_loop() is not None:
+        raise RuntimeError("tercet.run() cannot be called from a running event loop")
+    with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
+        return runner.run(main)
+
+
+def _default_policy() -> Any:
+    """Return the class of the default policy, where there are still policies; in 3.14 its name got an underscore."""
+    from asyncio import unix_events
+
+    for name in ("_DefaultEventLoopPolicy", "DefaultEventLoopPolicy"):
+        if found := getattr(unix_events, name, None):
+            return found
+    return None
+
+
+_Policy: Any = _default_policy() or object
+
+
+class EventLoopPolicy(_Policy):  # type: ignore[misc]
+    """A policy whose loops are tercet's.
+
+    Examples
+    --------
+    >>> import tercet
+    >>> loop = tercet.EventLoopPolicy().new_event_loop()
+    >>> isinstance(loop, tercet.EventLoop)
+    True
+    >>> loop.close()
+    """
+
+    _loop_factory = EventLoop
+
+
+def install() -> None:
+    """Have `asyncio` make loops of tercet's from now on, wherever no other is asked for.
+
+    Raises
+    ------
+    RuntimeError
+        Where this version of Python has no policies any more; use `tercet.run` there.
+    """
+    setter = getattr(events, "_set_event_loop_policy", None) or getattr(events, "set_event_loop_policy", None)
+    if setter is None or _Policy is object:
+        raise RuntimeError("this version of Python has no event loop policies: use `tercet.run`")
+    setter(EventLoopPolicy())
