@@ -61,7 +61,7 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
     """
 
     def __init__(self) -> None:
-        asyncio.SelectorEventLoop.__init__(self, LoopSelector(self))
+        super().__init__(LoopSelector(self))
 
     def close(self) -> None:
         """Close the loop. It must not be running.

@@ -40,7 +40,7 @@ pub(super) struct Turn<'py> {
     pub(super) py: Python<'py>,
     pub(super) owner: Bound<'py, LoopCore>,
     pub(super) core: &'py LoopCore,
-    /// The context that is entered, which the interpreter owns meanwhile; null for none.
+    /// The context that is entered, owned: leaving it must not be the end of it. Null for none.
     entered: Cell<Raw>,
 }
 
@@ -74,17 +74,23 @@ impl<'py> Turn<'py> {
         if unsafe { ffi::PyContext_Enter(context) } < 0 {
             return Err(PyErr::fetch(self.py));
         }
-        self.entered.set(context);
+        // SAFETY: as above.
+        self.entered.set(unsafe { ffi::Py_NewRef(context) });
         Ok(())
     }
 
     /// Leaves the context that is entered. No error may be pending.
     pub(super) fn leave(&self) {
         let context = self.entered.replace(std::ptr::null_mut());
-        // SAFETY: it was entered, so the interpreter owns it until now.
-        if !context.is_null() && unsafe { ffi::PyContext_Exit(context) } < 0 {
+        if context.is_null() {
+            return;
+        }
+        // SAFETY: it was entered, and is owned until the end.
+        if unsafe { ffi::PyContext_Exit(context) } < 0 {
             PyErr::fetch(self.py).write_unraisable(self.py, None);
         }
+        // SAFETY: as above.
+        unsafe { ffi::Py_DECREF(context) };
     }
 
     /// Tells a method of the loop's about an error of something.
