@@ -27,10 +27,9 @@ import sys
 from asyncio import base_events, constants, events, format_helpers, sslproto, trsock
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from concurrent.futures import ThreadPoolExecutor as StandardThreadPoolExecutor
 from typing import Any, TypeVar
 
-from tercet._tercet import LoopCore
+from tercet._tercet import LoopCore, Operation
 from tercet.loop_selector import LoopSelector
 from tercet.thread_pool import ThreadPoolExecutor
 
@@ -106,28 +105,14 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
         result: asyncio.Future[_T] = super().run_in_executor(executor, func, *args)
         return result
 
-    def set_default_executor(self, executor: Executor) -> None:
-        """Set the executor that is used where none is given.
-
-        Parameters
-        ----------
-        executor
-            A pool of threads, of the standard library's or of tercet's.
-
-        Raises
-        ------
-        TypeError
-            When it is no pool of threads.
-        """
-        if not isinstance(executor, (StandardThreadPoolExecutor, ThreadPoolExecutor)):
-            raise TypeError("executor must be ThreadPoolExecutor instance")
-        self._default_executor = executor
-
     # --- transports and servers ---------------------------------------------------------------------------------
 
     def _make_socket_transport(
         self, sock: socket.socket, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
     ) -> Any:
+        if not isinstance(sock, socket.socket):
+            # Something that only looks like a socket has no descriptor that the kernel knows.
+            return super()._make_socket_transport(sock, protocol, waiter, extra=extra, server=server)
         self._ensure_fd_no_transport(sock)
         return self._make_stream_transport(sock, protocol, waiter, extra, server)
 
@@ -183,6 +168,50 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
             transp._reset_empty_waiter()
             if was_reading:
                 transp.resume_reading()
+
+    # --- operations on sockets ----------------------------------------------------------------------------------
+
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+        """Receive at most `n` bytes from a socket: see `asyncio.loop.sock_recv`."""
+        self._check_socket(sock)
+        done: Any = self._operate("recv", sock, n)
+        return done if type(done) is not Operation else await _outcome(done)
+
+    async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
+        """Receive into a buffer: see `asyncio.loop.sock_recv_into`."""
+        self._check_socket(sock)
+        done: Any = self._operate("recv_into", sock, buf)
+        return done if type(done) is not Operation else await _outcome(done)
+
+    async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+        """Receive a datagram and its address: see `asyncio.loop.sock_recvfrom`."""
+        self._check_socket(sock)
+        done: Any = self._operate("recvfrom", sock, bufsize)
+        return done if type(done) is not Operation else await _outcome(done)
+
+    async def sock_recvfrom_into(self, sock: socket.socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
+        """Receive a datagram into a buffer, and its address: see `asyncio.loop.sock_recvfrom_into`."""
+        self._check_socket(sock)
+        done: Any = self._operate("recvfrom_into", sock, buf, nbytes or len(buf))
+        return done if type(done) is not Operation else await _outcome(done)
+
+    async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
+        """Send everything: see `asyncio.loop.sock_sendall`."""
+        self._check_socket(sock)
+        done: Any = self._operate("sendall", sock, data)
+        if type(done) is Operation:
+            await _outcome(done)
+
+    async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
+        """Send a datagram to an address: see `asyncio.loop.sock_sendto`."""
+        self._check_socket(sock)
+        done: Any = self._operate("sendto", sock, data, address)
+        return done if type(done) is not Operation else await _outcome(done)
+
+    def _check_socket(self, sock: socket.socket) -> None:
+        base_events._check_ssl_socket(sock)
+        if self._debug and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
 
     # --- child processes ----------------------------------------------------------------------------------------
 
@@ -275,6 +304,18 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
     def _accept_again(self, protocol_factory: Any, sock: socket.socket, server: Any, backlog: int) -> None:
         if sock.fileno() >= 0:
             self._start_serving(protocol_factory, sock, None, server, backlog)
+
+
+async def _outcome(operation: Any) -> Any:
+    """Wait for an operation. Whoever stops waiting has its socket watched no more."""
+    try:
+        return await operation.future
+    except BaseException:
+        operation.abandon()
+        raise
+    finally:
+        # An error leads to its frames, and through them to what leads back.
+        del operation
 
 
 class _Lent:

@@ -211,4 +211,15 @@ impl LoopCore {
         self.set_transport(fd, if away { std::ptr::null_mut() } else { transport.as_ptr() });
         Ok(())
     }
+
+    /// Do something with a socket: return what came of it, or an operation whose future is to be waited for.
+    #[pyo3(signature = (name, sock, *args))]
+    fn _operate<'py>(
+        slf: &Bound<'py, Self>,
+        name: &str,
+        sock: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        super::socket::begin(slf, name, sock, args)
+    }
 }

@@ -46,3 +46,4 @@ mod writing;
 
 pub(crate) use self::core::LoopCore;
 pub(crate) use self::schedule::add_fast_methods;
+pub(crate) use self::socket::Operation;

@@ -64,13 +64,19 @@ fn read_bytes<'py>(wire: &Wire<'py>, core: &LoopCore) -> Read<Bound<'py, PyBytes
 }
 
 /// Memory of a Python object that may be written to.
-struct Memory(ffi::Py_buffer);
+pub(super) struct Memory(pub(super) ffi::Py_buffer);
 
 impl Memory {
-    fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+    /// # Errors
+    /// The object has no such memory.
+    pub(super) fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Self::view(object, ffi::PyBUF_WRITABLE)
+    }
+
+    pub(super) fn view(object: &Bound<'_, PyAny>, flags: std::ffi::c_int) -> PyResult<Self> {
         let mut view = ffi::Py_buffer::new();
         // SAFETY: the object lives, and the view is ours.
-        if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut view, ffi::PyBUF_WRITABLE) } < 0 {
+        if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut view, flags) } < 0 {
             return Err(PyErr::fetch(object.py()));
         }
         Ok(Self(view))

@@ -11,6 +11,7 @@ use tercet_reactor::Direction;
 use super::core::LoopCore;
 use super::errand::Errand;
 use super::handle;
+use super::socket;
 use super::object::{Raw, os_error};
 use super::schedule::{Arguments, owner_of, trace};
 use super::turn::Turn;
@@ -41,6 +42,12 @@ impl LoopCore {
     /// Watches a descriptor. What stood there is returned.
     pub(super) fn watch(&self, py: Python<'_>, fd: i32, direction: Direction, errand: Errand) -> PyResult<Option<Errand>> {
         let selector = self.selector()?;
+        // The kernel may have lost the descriptor of a watch that rests, unless it is the same socket that takes it over.
+        let rested = self.slots.with(|slots| {
+            let is_other = slots.watch(fd, direction).is_some_and(|old| socket::is_rest_of_another(old, &errand));
+            is_other.then(|| (slots.take(fd, direction), slots.settle(&selector, fd)))
+        });
+        drop(rested);
         self.slots.with(|slots| slots.set(&selector, fd, direction, errand)).map_err(|(error, errand)| {
             drop(errand);
             os_error(py, &error)
@@ -73,6 +80,9 @@ impl LoopCore {
         let fd = descriptor(file)?;
         let Some(errand) = self.unwatch(fd, direction) else { return Ok(false) };
         self.settle(fd);
+        if socket::is_resting(&errand) {
+            return Ok(false);
+        }
         if errand.is(call_back) {
             errand.object.call_method0(py, "cancel")?;
         }
