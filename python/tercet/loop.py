@@ -110,7 +110,7 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
     def _make_socket_transport(
         self, sock: socket.socket, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
     ) -> Any:
-        if not isinstance(sock, socket.socket):
+        if not issubclass(type(sock), socket.socket):
             # Something that only looks like a socket has no descriptor that the kernel knows.
             return super()._make_socket_transport(sock, protocol, waiter, extra=extra, server=server)
         self._ensure_fd_no_transport(sock)

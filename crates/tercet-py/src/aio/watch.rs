@@ -3,9 +3,10 @@
 //! A callback goes through the ready queue, as in `asyncio`: it runs after what was ready before. Who uses these closes
 //! descriptors without a word, so a removal is told to the kernel at once.
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::ffi;
+use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 use tercet_reactor::Direction;
 
 use super::core::LoopCore;
@@ -24,18 +25,33 @@ fn call_back(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
     Ok(())
 }
 
-/// The descriptor of a file, or of a number.
+/// The descriptor of a file, or of a number, as selectors take it.
 pub(super) fn descriptor(file: &Bound<'_, PyAny>) -> PyResult<i32> {
-    // SAFETY: the object lives.
-    let fd = unsafe { ffi::PyObject_AsFileDescriptor(file.as_ptr()) };
-    if fd >= 0 {
-        return Ok(fd);
+    let fd = if file.is_instance_of::<PyInt>() {
+        file.extract::<i32>()?
+    } else {
+        number_of(file).map_err(|error| refuse(file, error))?
+    };
+    if fd < 0 { Err(PyValueError::new_err(format!("Invalid file descriptor: {fd}"))) } else { Ok(fd) }
+}
+
+fn number_of(file: &Bound<'_, PyAny>) -> PyResult<i32> {
+    let number = file.call_method0(intern!(file.py(), "fileno"))?;
+    if number.is_instance_of::<PyInt>() {
+        return number.extract();
     }
-    let error = PyErr::fetch(file.py());
-    if error.is_instance_of::<PyTypeError>(file.py()) {
-        return Err(PyValueError::new_err(format!("Invalid file object: {}", file.repr()?)));
+    file.py().get_type::<PyInt>().call1((number,))?.extract()
+}
+
+fn refuse(file: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    let py = file.py();
+    let is_no_file = error.is_instance_of::<PyAttributeError>(py)
+        || error.is_instance_of::<PyTypeError>(py)
+        || error.is_instance_of::<PyValueError>(py);
+    match file.repr() {
+        Ok(shown) if is_no_file => PyValueError::new_err(format!("Invalid file object: {shown}")),
+        _ => error,
     }
-    Err(error)
 }
 
 impl LoopCore {
