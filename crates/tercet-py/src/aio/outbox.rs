@@ -115,11 +115,4 @@ impl Outbox {
         }
     }
 
-    /// Objects that are held, for the garbage collector.
-    pub(super) fn held(&self) -> impl Iterator<Item = &Py<PyBytes>> {
-        self.pieces.iter().filter_map(|piece| match piece {
-            Piece::Held(bytes) => Some(bytes),
-            Piece::Copied(_) => None,
-        })
-    }
 }
