@@ -181,9 +181,8 @@ impl LoopCore {
             return;
         }
         // SAFETY: the heap holds handles of ours only.
-        let dead = self.timers.with(|timers| {
-            timers.sweep(|timer| unsafe { !handle::Handle::of(timer.as_ptr()).is_cancelled() })
-        });
+        let lives = |timer: &Py<PyAny>| unsafe { !handle::Handle::of(timer.as_ptr()).is_cancelled() };
+        let dead = self.timers.with(|timers| timers.sweep(lives));
         for timer in dead {
             let timer = timer.into_bound(py);
             // SAFETY: as above.

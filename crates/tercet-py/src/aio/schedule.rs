@@ -79,7 +79,7 @@ fn missing(name: &str, names: &[&str]) -> PyErr {
 ///
 /// # Safety
 /// CPython has called a method of the class, and nobody lets go of the object before it returns.
-pub(super) unsafe fn owner_of<'py>(py: Python<'py>, object: Raw) -> Bound<'py, LoopCore> {
+pub(super) unsafe fn owner_of(py: Python<'_>, object: Raw) -> Bound<'_, LoopCore> {
     // SAFETY: as asked for above; a method's descriptor has checked the type.
     unsafe { Bound::from_borrowed_ptr(py, object).cast_into_unchecked() }
 }
@@ -291,7 +291,7 @@ impl Named {
         }
         // SAFETY: CPython gives a tuple of strings, or null.
         let keywords = unsafe { Bound::from_borrowed_ptr_or_opt(py, keywords) };
-        for (place, keyword) in keywords.iter().flat_map(|keywords| keywords.try_iter()).flatten().enumerate() {
+        for (place, keyword) in keywords.iter().flat_map(PyAnyMethods::try_iter).flatten().enumerate() {
             let keyword: String = keyword?.extract()?;
             let Some(which) = names.iter().position(|name| *name == keyword) else {
                 let words = format!("{function}() got an unexpected keyword argument '{keyword}'");

@@ -148,19 +148,17 @@ pub(super) fn make<'py>(plan: Plan<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         }
     }
     let wire = Wire::new(&object);
-    wire.set_protocol(&plan.protocol)?;
-    if is_known {
-        // It may be gone when it is asked for.
-        wire.note_address(intern!(py, "sockname").as_any(), false)?;
-        wire.note_address(intern!(py, "peername").as_any(), true)?;
+    if let Err(error) = wire.prepare(&plan.protocol, is_known) {
+        // The descriptor stays the caller's.
+        stream.fd.set(-1);
+        return Err(error);
     }
     core.set_transport(plan.fd, object.as_ptr());
-    wire.tell_server(intern!(py, "_attach"))?;
     core.soon(Errand::new(object.clone(), start));
     Ok(object)
 }
 
-fn allocate<'py, 'a>(py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, &'a Stream)> {
+fn allocate<'a>(py: Python<'_>) -> PyResult<(Bound<'_, PyAny>, &'a Stream)> {
     // SAFETY: the type is made before any loop is; nobody has seen the instance, and its fields are written before anybody does.
     unsafe {
         let object = ffi::PyType_GenericAlloc(CLASS.load(Ordering::Relaxed), 0);
@@ -243,6 +241,16 @@ impl<'py> Wire<'py> {
     /// The loop, which is there until the garbage collector has come.
     pub(super) fn owner(&self) -> PyResult<Bound<'py, LoopCore>> {
         Ok(self.stream.owner.or_none(self.py).cast_into::<LoopCore>()?)
+    }
+
+    fn prepare(&self, protocol: &Bound<'py, PyAny>, is_known: bool) -> PyResult<()> {
+        self.set_protocol(protocol)?;
+        if is_known {
+            // It may be gone when it is asked for.
+            self.note_address(intern!(self.py, "sockname").as_any(), false)?;
+            self.note_address(intern!(self.py, "peername").as_any(), true)?;
+        }
+        self.tell_server(intern!(self.py, "_attach"))
     }
 
     pub(super) fn set_protocol(&self, protocol: &Bound<'py, PyAny>) -> PyResult<()> {
@@ -413,14 +421,12 @@ impl<'py> Wire<'py> {
             core.unwatch_all(fd);
             core.set_transport(fd, std::ptr::null_mut());
         }
-        match self.stream.socket.take(self.py) {
-            Some(socket) => socket.call_method0("close").map(drop),
-            None => {
-                // SAFETY: the descriptor is the transport's own.
-                unsafe { libc::close(fd) };
-                Ok(())
-            }
+        if let Some(socket) = self.stream.socket.take(self.py) {
+            return socket.call_method0("close").map(drop);
         }
+        // SAFETY: the descriptor is the transport's own.
+        unsafe { libc::close(fd) };
+        Ok(())
     }
 
     /// Keeps what may be asked for when the socket is closed.

@@ -54,7 +54,10 @@ impl<'py> Turn<'py> {
 
     /// Runs one turn.
     pub(super) fn run(&self) -> PyResult<()> {
-        let result = self.poll().and_then(|()| self.due()).and_then(|()| self.errands());
+        let result = self.poll().and_then(|()| {
+            self.due();
+            self.errands()
+        });
         self.leave();
         let sent = writing::flush_all(self);
         self.leave();
@@ -187,10 +190,10 @@ impl<'py> Turn<'py> {
         errand.map_or(Ok(()), |errand| errand.run(self))
     }
 
-    fn due(&self) -> PyResult<()> {
+    fn due(&self) {
         let core = self.core;
         if core.timers.with(|timers| timers.is_empty()) {
-            return Ok(());
+            return;
         }
         let now_ns = clock_ns();
         while let Some(timer) = core.timers.with(|timers| timers.pop_due(now_ns)) {
@@ -204,7 +207,6 @@ impl<'py> Turn<'py> {
                 core.soon(Errand::new(timer, handle::run));
             }
         }
-        Ok(())
     }
 
     fn errands(&self) -> PyResult<()> {

@@ -302,7 +302,11 @@ fn piece_of(data: &Bound<'_, PyAny>) -> PyResult<Option<Piece>> {
     }
     // SAFETY: the view was filled, and is released right after the copy.
     let copy = unsafe {
-        let copy = if view.len == 0 { None } else { Some(std::slice::from_raw_parts(view.buf.cast::<u8>(), view.len as usize).into()) };
+        let copy = if view.len == 0 {
+            None
+        } else {
+            Some(std::slice::from_raw_parts(view.buf.cast::<u8>(), view.len as usize).into())
+        };
         ffi::PyBuffer_Release(&raw mut view);
         copy
     };
