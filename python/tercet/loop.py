@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from asyncio import base_events, constants, events, format_helpers, sslproto, trsock
@@ -74,6 +75,42 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
         super().close()
         if not was_closed:
             self._release()
+
+    def run_forever(self) -> None:
+        """Run until `stop` is called.
+
+        Raises
+        ------
+        RuntimeError
+            When the loop is closed, or this thread runs a loop already.
+        """
+        is_guarded = self._guard_signals()
+        try:
+            super().run_forever()
+        finally:
+            if is_guarded and not self._signal_handlers:
+                signal.set_wakeup_fd(-1)
+
+    def _guard_signals(self) -> bool:
+        """Have every signal end the loop's sleep, in the main thread: one may come just before it sleeps."""
+        if self._closed or self.is_running():
+            return False
+        try:
+            before = signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
+        except ValueError:
+            # Signals are of the main thread alone.
+            return False
+        if before != -1:
+            signal.set_wakeup_fd(before)
+        return before == -1
+
+    async def getaddrinfo(
+        self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> Any:
+        """Look up a host: see `asyncio.loop.getaddrinfo`. What is an address already needs no thread."""
+        if not self._debug and (port is None or isinstance(port, int)) and _is_address(host):
+            return socket.getaddrinfo(host, port, family, type, proto, flags | socket.AI_NUMERICHOST)
+        return await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
 
     # --- executors ----------------------------------------------------------------------------------------------
 
@@ -316,6 +353,19 @@ async def _outcome(operation: Any) -> Any:
     finally:
         # An error leads to its frames, and through them to what leads back.
         del operation
+
+
+def _is_address(host: Any) -> bool:
+    """Say whether a host is written as a number."""
+    if not isinstance(host, str):
+        return False
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
 
 
 class _Lent:
