@@ -104,7 +104,7 @@ def test_the_interpreter_ends_with_an_open_loop() -> None:
         async def main():
             await loop.create_connection(asyncio.Protocol, sock=near)
             loop.call_later(3600, print)
-            loop.call_soon(print, "never")
+            loop.call_soon(loop.call_soon, print, "never")
             loop.add_reader(far, print)
         loop.run_until_complete(main())
         print("end")
