@@ -171,9 +171,11 @@ impl LoopCore {
         let letters = letter_box.as_mut().map(|letter_box| std::mem::take(&mut letter_box.letters));
         drop(letter_box);
         let letters = letters.unwrap_or_default();
-        let has_any = !letters.is_empty();
+        if letters.is_empty() {
+            return false;
+        }
         self.ready.with(|ready| ready.extend(letters.into_iter().map(|object| Errand { object, act: handle::run })));
-        has_any
+        true
     }
 
     /// Marks one timer of the heap as dead.
