@@ -268,7 +268,7 @@ def test_unsafe_says_who_keeps_the_promise(path: Path) -> None:
 
 ENGINES = {"thread_engine", "process_engine", "loop_engine", "threads", "processes", "aio"}
 # Those that choose an engine, or speak to people; an engine is told what to do and asks nobody.
-UPSTAIRS = {"auto", "run", "pilot", "advice", "cluster"}
+UPSTAIRS = {"auto", "pursuit", "pilot", "advice", "cluster"}
 FOUNDATIONS = {"course", "errors", "futures", "machine", "progress", "thread_pool", "worker"}
 
 

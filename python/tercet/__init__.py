@@ -19,7 +19,8 @@ Examples
 # it returns.
 # `queues`, `synchronize`, `connection`, `sharedctypes` and `arrays` are what processes share; `handle` is how it gets
 # from one to another, `message` what goes through a queue.
-# `_tercet` is the native half. This file only names what is public.
+# `loop` is the event loop, `loop_selector` a window into it. `_tercet` is the native half.
+# This file only names what is public.
 
 from __future__ import annotations
 
@@ -37,6 +38,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tercet.arrays import shared_array
     from tercet.connection import Pipe
+    from tercet.loop import EventLoop, EventLoopPolicy, install, new_event_loop, run
     from tercet.pool import Pool
     from tercet.process_pool import ProcessPoolExecutor, WorkerCrashed
     from tercet.queues import JoinableQueue, Queue, SimpleQueue
@@ -53,6 +55,8 @@ __all__ = [
     "BoundedSemaphore",
     "Condition",
     "Event",
+    "EventLoop",
+    "EventLoopPolicy",
     "Executor",
     "Future",
     "JoinableQueue",
@@ -76,7 +80,10 @@ __all__ = [
     "WorkerDied",
     "__version__",
     "as_completed",
+    "install",
     "map",
+    "new_event_loop",
+    "run",
     "shared_array",
     "wait",
     "why",
@@ -85,6 +92,7 @@ __all__ = [
 _LATER = {
     "arrays": ("shared_array",),
     "connection": ("Pipe",),
+    "loop": ("EventLoop", "EventLoopPolicy", "install", "new_event_loop", "run"),
     "pool": ("Pool",),
     "process_pool": ("ProcessPoolExecutor", "WorkerCrashed"),
     "queues": ("JoinableQueue", "Queue", "SimpleQueue"),
@@ -95,7 +103,7 @@ _HOME = {name: module for module, names in _LATER.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    """Import what has to do with processes when it is asked for: with it comes `multiprocessing`."""
+    """Import an engine when it is asked for: with processes comes `multiprocessing`, with the loop `asyncio`."""
     if name in _HOME:
         found: object = getattr(import_module(f"tercet.{_HOME[name]}"), name)
         globals()[name] = found

@@ -19,7 +19,7 @@ from tercet.course import Course
 from tercet.engine import MODELS
 from tercet.pilot import Wishes
 from tercet.progress import Callback, Progress, open_progress
-from tercet.run import GRACE_S, Run
+from tercet.pursuit import GRACE_S, Run
 from tercet.source import is_coroutine_function
 
 __all__ = ["Map", "check_choice", "map", "why"]

@@ -22,7 +22,7 @@ from tercet.auto import check_choice
 from tercet.course import Batch, Course, Item
 from tercet.futures import Future, map_by_submit
 from tercet.pilot import Wishes
-from tercet.run import GRACE_S, Run
+from tercet.pursuit import GRACE_S, Run
 from tercet.source import is_coroutine_function, name_of, unwrapped
 from tercet.thread_pool import before_the_end
 from tercet.worker import apply

@@ -5,6 +5,7 @@
 
 #![expect(clippy::doc_markdown, clippy::doc_link_with_quotes, reason = "these are Python's docstrings")]
 
+mod aio;
 mod call;
 mod colleague;
 mod desk;
@@ -42,8 +43,12 @@ use crate::door::Door;
 /// The native half of tercet.
 #[pymodule(gil_used = false)]
 mod _tercet {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::{build_info, decide, machine, main};
+    #[pymodule_export]
+    use crate::aio::{LoopCore, Operation};
     #[pymodule_export]
     use crate::freight::Parcel;
     #[pymodule_export]
@@ -73,6 +78,11 @@ mod _tercet {
     #[expect(non_upper_case_globals, reason = "it is the name that Python knows")]
     #[pymodule_export]
     const __version__: &str = super::VERSION;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::aio::add_fast_methods(&module.py().get_type::<LoopCore>())
+    }
 }
 
 /// Run the command line and return its exit code.

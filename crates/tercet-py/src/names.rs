@@ -48,6 +48,8 @@ names! {
     full = "queue", "Full";
     /// The error of a queue that has nothing.
     empty = "queue", "Empty";
+    /// The base of protocols that receive into a buffer of their own.
+    buffered_protocol = "asyncio.protocols", "BufferedProtocol";
     /// The class of the futures that pools make.
     future = "tercet.futures", "Future";
 }

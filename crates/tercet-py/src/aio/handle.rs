@@ -1,0 +1,438 @@
+//! Handles: `asyncio.Handle` and `asyncio.TimerHandle` as the loop makes them.
+//!
+//! Both are real subclasses whose fields lie behind those of the base, which stay empty: attributes of the same names shadow them, so that
+//! what `asyncio` has in Python (`__repr__`, comparisons, `get_context`) works on ours.
+//!
+//! Rules of re-entrance
+//! --------------------
+//! - The callback may cancel its own handle. While it runs, its fields stay: `cancel` only marks the handle, and
+//!   `run` empties it afterwards.
+//! - Nothing is borrowed across the call but what the fields own, and the handle is owned by whoever runs it.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use super::core::LoopCore;
+use super::kind;
+use super::object::{Raw, Slot, ends_the_loop};
+use super::turn::Turn;
+use crate::door::called;
+
+// Relaxed: all three are set once, while a lock is held that every reader has held since.
+static PLAIN: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(std::ptr::null_mut());
+static TIMER: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(std::ptr::null_mut());
+static OFFSET: AtomicUsize = AtomicUsize::new(0);
+
+/// So many arguments have a place; more are a tuple in the first.
+const INLINE: usize = 3;
+const TUPLE: u8 = u8::MAX;
+
+const CANCELLED: u8 = 1;
+const RUNNING: u8 = 2;
+const IS_TIMER: u8 = 4;
+const SCHEDULED: u8 = 8;
+
+/// The fields of a handle.
+#[repr(C)]
+pub(super) struct Handle {
+    callback: Slot,
+    context: Slot,
+    owner: Slot,
+    /// CPython may write to the place before the first argument during a call.
+    before: Cell<Raw>,
+    args: [Slot; INLINE],
+    when: Slot,
+    source_traceback: Slot,
+    repr: Slot,
+    count: Cell<u8>,
+    flags: Cell<u8>,
+}
+
+/// Makes both types; once.
+pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
+    let events = py.import("asyncio.events")?;
+    let (plain, timer) = (events.getattr("Handle")?, events.getattr("TimerHandle")?);
+    let offset = kind::offset_behind(&timer)?.max(kind::offset_behind(&plain)?);
+    OFFSET.store(offset, Ordering::Relaxed);
+    let size = offset + size_of::<Handle>();
+    let plain = kind::make(py, c"tercet._tercet.Handle", &plain, size, &mut slots(false))?;
+    let timer = kind::make(py, c"tercet._tercet.TimerHandle", &timer, size, &mut slots(true))?;
+    PLAIN.store(plain.into_ptr().cast(), Ordering::Relaxed);
+    TIMER.store(timer.into_ptr().cast(), Ordering::Relaxed);
+    Ok(())
+}
+
+fn slots(is_timer: bool) -> Vec<ffi::PyType_Slot> {
+    let mut members = vec![
+        kind::getter(c"_callback", get_callback),
+        kind::getter(c"_args", get_args),
+        kind::getter(c"_cancelled", get_cancelled),
+        kind::getter(c"_context", get_context),
+        kind::getter(c"_loop", get_loop),
+        kind::member(c"_source_traceback", get_source_traceback, set_source_traceback),
+        kind::member(c"_repr", get_repr, set_repr),
+    ];
+    let mut methods = vec![
+        kind::method0(c"cancel", cancel, c"cancel($self, /)\n--\n\nCall the callback off."),
+        kind::method0(
+            c"cancelled",
+            get_cancelled_method,
+            c"cancelled($self, /)\n--\n\nReturn whether it was called off.",
+        ),
+        kind::method0(c"_run", run_alone, c"_run($self, /)\n--\n\nCall the callback now."),
+    ];
+    if is_timer {
+        members.push(kind::getter(c"_when", get_when));
+        members.push(kind::getter(c"_scheduled", get_scheduled));
+        methods.push(kind::method0(
+            c"when",
+            when_method,
+            c"when($self, /)\n--\n\nReturn when it is due, by the loop's clock.",
+        ));
+    }
+    let mut slots = vec![
+        kind::slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+        kind::slot(ffi::Py_tp_traverse, traverse as *mut c_void),
+        kind::slot(ffi::Py_tp_clear, clear as *mut c_void),
+        kind::slot(ffi::Py_tp_getset, kind::leak(members, kind::NO_MEMBER)),
+        kind::slot(ffi::Py_tp_methods, kind::leak(methods, ffi::PyMethodDef::zeroed())),
+    ];
+    slots.push(kind::slot(0, std::ptr::null_mut()));
+    slots
+}
+
+impl Handle {
+    /// The fields of a handle of ours.
+    ///
+    /// # Safety
+    /// The object is one that [`make`] made, and lives as long as the result is used.
+    pub(super) unsafe fn of<'a>(object: Raw) -> &'a Self {
+        // SAFETY: the fields lie there in every instance of both types.
+        unsafe { &*object.byte_add(OFFSET.load(Ordering::Relaxed)).cast::<Self>() }
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        self.flags.get() & flag != 0
+    }
+
+    fn mark(&self, flag: u8) {
+        self.flags.set(self.flags.get() | flag);
+    }
+
+    fn unmark(&self, flag: u8) {
+        self.flags.set(self.flags.get() & !flag);
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.has(CANCELLED)
+    }
+
+    /// Says that it is no more in the heap of timers.
+    pub(super) fn leave_the_heap(&self) {
+        self.unmark(SCHEDULED);
+    }
+
+    fn all(&self) -> [&Slot; 9] {
+        let [first, second, third] = &self.args;
+        let Self { callback, context, owner, when, source_traceback, repr, .. } = self;
+        [callback, context, owner, first, second, third, when, source_traceback, repr]
+    }
+
+    fn forget_the_call(&self) {
+        let args = self.count.replace(0);
+        self.callback.clear();
+        if args != 0 {
+            self.args.iter().for_each(Slot::clear);
+        }
+    }
+
+    fn args<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match self.count.get() {
+            TUPLE => Ok(self.args[0].or_none(py)),
+            count => {
+                let args = self.args[..usize::from(count)].iter().map(|arg| arg.or_none(py));
+                Ok(PyTuple::new(py, args.collect::<Vec<_>>())?.into_any())
+            }
+        }
+    }
+}
+
+/// A call that is to be made later.
+pub(super) struct Later<'a> {
+    pub(super) owner: Raw,
+    pub(super) callback: Raw,
+    pub(super) args: &'a [Raw],
+    /// Null or None for a copy of the current one.
+    pub(super) context: Raw,
+}
+
+impl Later<'_> {
+    /// Makes a handle.
+    pub(super) fn handle<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.make(py, PLAIN.load(Ordering::Relaxed), None)
+    }
+
+    /// Makes the handle of a timer, which is about to enter the heap.
+    pub(super) fn timer<'py>(&self, py: Python<'py>, when: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.make(py, TIMER.load(Ordering::Relaxed), Some(when))
+    }
+
+    fn make<'py>(
+        &self,
+        py: Python<'py>,
+        class: *mut ffi::PyTypeObject,
+        when: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        // SAFETY: the types are made before any loop is; the instance is all zeros, which is a valid `Handle`, and the
+        // references are to live objects.
+        let handle = unsafe {
+            let context = if self.context.is_null() || self.context == ffi::Py_None() {
+                let copy = ffi::PyContext_CopyCurrent();
+                if copy.is_null() {
+                    return Err(PyErr::fetch(py));
+                }
+                copy
+            } else {
+                ffi::Py_NewRef(self.context)
+            };
+            let object = ffi::PyType_GenericAlloc(class, 0);
+            if object.is_null() {
+                ffi::Py_DECREF(context);
+                return Err(PyErr::fetch(py));
+            }
+            let handle = Handle::of(object);
+            fill(&handle.callback, ffi::Py_NewRef(self.callback));
+            fill(&handle.context, context);
+            fill(&handle.owner, ffi::Py_NewRef(self.owner));
+            if self.args.len() <= INLINE {
+                for (place, arg) in handle.args.iter().zip(self.args) {
+                    fill(place, ffi::Py_NewRef(*arg));
+                }
+                handle.count.set(self.args.len() as u8);
+            }
+            if let Some(when) = when {
+                fill(&handle.when, when.into_ptr());
+                handle.flags.set(IS_TIMER | SCHEDULED);
+            }
+            Bound::from_owned_ptr(py, object)
+        };
+        if self.args.len() > INLINE {
+            // SAFETY: as above.
+            let args = self.args.iter().map(|arg| unsafe { Bound::from_borrowed_ptr(py, *arg) });
+            let args = PyTuple::new(py, args.collect::<Vec<_>>())?;
+            // SAFETY: as above.
+            let fields = unsafe { Handle::of(handle.as_ptr()) };
+            fields.args[0].fill(args.into_any());
+            fields.count.set(TUPLE);
+        }
+        Ok(handle)
+    }
+}
+
+/// Fills a field that is empty, which needs no look at what was there.
+fn fill(slot: &Slot, owned: Raw) {
+    // SAFETY: the slot is of an instance that nobody else has seen, and is null.
+    unsafe { std::ptr::from_ref(slot).cast_mut().write(Slot::of(owned)) };
+}
+
+/// Whether a handle is one of ours.
+pub(super) fn is_ours(handle: &Bound<'_, PyAny>) -> bool {
+    let class = handle.get_type_ptr();
+    class == PLAIN.load(Ordering::Relaxed) || class == TIMER.load(Ordering::Relaxed)
+}
+
+/// Calls the callback in its context. What it raises goes to the exception handler.
+pub(super) fn run(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
+    // SAFETY: whoever makes such an errand makes it of a handle of ours.
+    let handle = unsafe { Handle::of(object) };
+    if handle.is_cancelled() {
+        return Ok(());
+    }
+    if turn.core.is_debugging() {
+        return turn.timed(object, || run_now(turn, object, handle));
+    }
+    run_now(turn, object, handle)
+}
+
+fn run_now(turn: &Turn<'_>, object: Raw, handle: &Handle) -> PyResult<()> {
+    let result = turn.enter(handle.context.raw()).and_then(|()| call(turn.py, handle));
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) if ends_the_loop(turn.py, &error) => Err(error),
+        Err(error) => {
+            turn.leave();
+            // SAFETY: the object lives, as the errand says.
+            let object = unsafe { Bound::from_borrowed_ptr(turn.py, object) };
+            turn.report("_report_callback", &object, error)
+        }
+    }
+}
+
+fn call(py: Python<'_>, handle: &Handle) -> PyResult<()> {
+    let is_outermost = !handle.has(RUNNING);
+    handle.mark(RUNNING);
+    let callback = handle.callback.raw();
+    // SAFETY: while it is marked as running, the fields of a handle stay, and so do the objects that they own.
+    let result = unsafe {
+        match handle.count.get() {
+            TUPLE => ffi::PyObject_Call(callback, handle.args[0].raw(), std::ptr::null_mut()),
+            count => {
+                let args = handle.args.as_ptr().cast::<Raw>();
+                let count = usize::from(count) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+                ffi::PyObject_Vectorcall(callback, args, count, std::ptr::null_mut())
+            }
+        }
+    };
+    // The error is fetched before anything is let go of.
+    let result = if result.is_null() { Err(PyErr::fetch(py)) } else { Ok(result) };
+    if is_outermost {
+        handle.unmark(RUNNING);
+        if handle.is_cancelled() {
+            handle.forget_the_call();
+        }
+    }
+    // SAFETY: the call has given a new reference.
+    result.map(|result| unsafe { ffi::Py_DECREF(result) })
+}
+
+// --- what CPython calls ---------------------------------------------------------------------------------------
+
+macro_rules! getters {
+    ($($name:ident = |$py:ident, $handle:ident| $value:expr;)*) => {
+        $(unsafe extern "C" fn $name(object: Raw, _: *mut c_void) -> Raw {
+            // SAFETY: CPython calls it, with an instance of the type.
+            unsafe {
+                called(std::ptr::null_mut(), |$py| {
+                    let $handle = Handle::of(object);
+                    Ok($value.into_ptr())
+                })
+            }
+        })*
+    };
+}
+
+getters! {
+    get_callback = |py, handle| handle.callback.or_none(py);
+    get_args = |py, handle| if handle.callback.is_empty() { py.None().into_bound(py) } else { handle.args(py)? };
+    get_cancelled = |py, handle| pyo3::types::PyBool::new(py, handle.is_cancelled()).to_owned();
+    get_context = |py, handle| handle.context.or_none(py);
+    get_loop = |py, handle| handle.owner.or_none(py);
+    get_source_traceback = |py, handle| handle.source_traceback.or_none(py);
+    get_repr = |py, handle| handle.repr.or_none(py);
+    get_when = |py, handle| handle.when.or_none(py);
+    get_scheduled = |py, handle| pyo3::types::PyBool::new(py, handle.has(SCHEDULED)).to_owned();
+}
+
+macro_rules! setters {
+    ($($name:ident = $field:ident;)*) => {
+        $(unsafe extern "C" fn $name(object: Raw, value: Raw, _: *mut c_void) -> c_int {
+            // SAFETY: CPython calls it, with an instance of the type and a live object, or null to delete.
+            unsafe {
+                called(-1, |py| {
+                    match Bound::from_borrowed_ptr_or_opt(py, value) {
+                        Some(value) => Handle::of(object).$field.set(&value),
+                        None => Handle::of(object).$field.clear(),
+                    }
+                    Ok(0)
+                })
+            }
+        })*
+    };
+}
+
+setters! {
+    set_source_traceback = source_traceback;
+    set_repr = repr;
+}
+
+unsafe extern "C" fn get_cancelled_method(object: Raw, _: Raw) -> Raw {
+    // SAFETY: CPython calls it, with an instance of the type.
+    unsafe { get_cancelled(object, std::ptr::null_mut()) }
+}
+
+unsafe extern "C" fn when_method(object: Raw, _: Raw) -> Raw {
+    // SAFETY: CPython calls it, with an instance of the type.
+    unsafe { get_when(object, std::ptr::null_mut()) }
+}
+
+unsafe extern "C" fn cancel(object: Raw, _: Raw) -> Raw {
+    // SAFETY: CPython calls it, with an instance of the type.
+    unsafe {
+        called(std::ptr::null_mut(), |py| {
+            let handle = Handle::of(object);
+            if handle.is_cancelled() {
+                return Ok(ffi::Py_NewRef(ffi::Py_None()));
+            }
+            handle.mark(CANCELLED);
+            let owner = handle.owner.get(py);
+            let core = owner.as_ref().and_then(|owner| owner.cast::<LoopCore>().ok());
+            if let Some(core) = core {
+                if core.get().is_debugging() {
+                    let shown = Bound::from_borrowed_ptr(py, object).repr()?;
+                    handle.repr.set(&shown);
+                }
+                if handle.has(SCHEDULED) {
+                    core.get().call_off(py);
+                }
+            }
+            if !handle.has(RUNNING) {
+                handle.forget_the_call();
+            }
+            Ok(ffi::Py_NewRef(ffi::Py_None()))
+        })
+    }
+}
+
+/// Runs outside of the loop's turn, for those who call `handle._run()` themselves.
+unsafe extern "C" fn run_alone(object: Raw, _: Raw) -> Raw {
+    // SAFETY: CPython calls it, with an instance of the type.
+    unsafe {
+        called(std::ptr::null_mut(), |py| {
+            let handle = Handle::of(object);
+            let owner = handle.owner.or_none(py);
+            let Ok(core) = owner.cast::<LoopCore>() else {
+                return Err(PyTypeError::new_err("the handle belongs to no loop"));
+            };
+            if !handle.is_cancelled() {
+                let turn = Turn::new(core);
+                let result = run_now(&turn, object, handle);
+                turn.leave();
+                result?;
+            }
+            Ok(ffi::Py_NewRef(ffi::Py_None()))
+        })
+    }
+}
+
+unsafe extern "C" fn dealloc(object: Raw) {
+    // SAFETY: CPython calls it once, when nobody has the object any more.
+    unsafe {
+        ffi::PyObject_GC_UnTrack(object.cast());
+        kind::clear_weakrefs(object);
+        Handle::of(object).all().into_iter().for_each(Slot::clear);
+        kind::free(object);
+    }
+}
+
+unsafe extern "C" fn traverse(object: Raw, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
+    // SAFETY: the collector calls it, with an instance of the type.
+    unsafe {
+        let class = visit(ffi::Py_TYPE(object).cast(), arg);
+        if class != 0 {
+            return class;
+        }
+        Handle::of(object).all().into_iter().map(|slot| slot.visit(visit, arg)).find(|code| *code != 0).unwrap_or(0)
+    }
+}
+
+unsafe extern "C" fn clear(object: Raw) -> c_int {
+    // SAFETY: the collector calls it, with an instance of the type that is garbage.
+    unsafe { Handle::of(object).all().into_iter().for_each(Slot::clear) };
+    0
+}

@@ -1,0 +1,162 @@
+//! Types made by hand, below a class of the standard library's.
+//!
+//! `PyO3` makes types whose base is its own or a builtin. A base that was written in Python has a size that is known only at run
+//! time, and instances begin with its fields.
+
+use std::ffi::{CStr, c_int, c_void};
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use super::object::Raw;
+
+pub(super) const NO_MEMBER: ffi::PyGetSetDef = ffi::PyGetSetDef {
+    name: std::ptr::null(),
+    get: None,
+    set: None,
+    doc: std::ptr::null(),
+    closure: std::ptr::null_mut(),
+};
+
+/// Where fields of ours begin: behind those of the base, aligned as any type of ours may need.
+pub(super) fn offset_behind(base: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let base = base.cast::<PyType>()?;
+    let size: usize = base.getattr("__basicsize__")?.extract()?;
+    Ok(size.next_multiple_of(align_of::<u64>()))
+}
+
+/// Makes a type. Its instances are made by us alone.
+pub(super) fn make<'py>(
+    py: Python<'py>,
+    name: &'static CStr,
+    base: &Bound<'py, PyAny>,
+    size: usize,
+    slots: &mut [ffi::PyType_Slot],
+) -> PyResult<Bound<'py, PyAny>> {
+    let size = c_int::try_from(size).map_err(|_| PyTypeError::new_err("the base class is too large"))?;
+    let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
+    let mut spec = ffi::PyType_Spec {
+        name: name.as_ptr(),
+        basicsize: size,
+        itemsize: 0,
+        flags: flags as _,
+        slots: slots.as_mut_ptr(),
+    };
+    // SAFETY: the spec is complete, ends with an empty slot, and what it points to lives for ever; the base is a type.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpecWithBases(&raw mut spec, base.as_ptr())) }
+}
+
+pub(super) fn slot(number: c_int, function: *mut c_void) -> ffi::PyType_Slot {
+    ffi::PyType_Slot { slot: number, pfunc: function }
+}
+
+/// Gives a table its end, and the life of the process.
+pub(super) fn leak<T>(mut table: Vec<T>, end: T) -> *mut c_void {
+    table.push(end);
+    Box::leak(table.into_boxed_slice()).as_mut_ptr().cast()
+}
+
+/// An attribute that can be read.
+pub(super) fn getter(name: &'static CStr, get: ffi::getter) -> ffi::PyGetSetDef {
+    ffi::PyGetSetDef { name: name.as_ptr(), get: Some(get), ..NO_MEMBER }
+}
+
+/// An attribute that can be read and written.
+pub(super) fn member(name: &'static CStr, get: ffi::getter, set: ffi::setter) -> ffi::PyGetSetDef {
+    ffi::PyGetSetDef { name: name.as_ptr(), get: Some(get), set: Some(set), ..NO_MEMBER }
+}
+
+/// A method without arguments.
+pub(super) fn method0(name: &'static CStr, function: ffi::PyCFunction, doc: &'static CStr) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
+        ml_flags: ffi::METH_NOARGS,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+/// A method with one argument.
+pub(super) fn method1(name: &'static CStr, function: ffi::PyCFunction, doc: &'static CStr) -> ffi::PyMethodDef {
+    ffi::PyMethodDef { ml_flags: ffi::METH_O, ..method0(name, function, doc) }
+}
+
+/// A method with any arguments, which come as an array.
+pub(super) fn method_fast(
+    name: &'static CStr,
+    function: ffi::PyCFunctionFastWithKeywords,
+    doc: &'static CStr,
+) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+/// Tells those who hold weak references that the object is about to go.
+///
+/// # Safety
+/// The object is being deallocated, and its type may have weak references.
+pub(super) unsafe fn clear_weakrefs(object: Raw) {
+    // SAFETY: as asked for above; an offset of zero says that there are none.
+    unsafe {
+        let offset = (*ffi::Py_TYPE(object)).tp_weaklistoffset;
+        if offset > 0 && !(*object.byte_offset(offset).cast::<Raw>()).is_null() {
+            ffi::PyObject_ClearWeakRefs(object);
+        }
+    }
+}
+
+/// Gives back the memory of an object, and its hold on its type.
+///
+/// # Safety
+/// The object is being deallocated; its fields are empty.
+pub(super) unsafe fn free(object: Raw) {
+    // SAFETY: as asked for above; instances of such types own a reference to their type.
+    unsafe {
+        let class = ffi::Py_TYPE(object);
+        ffi::PyObject_GC_Del(object.cast());
+        ffi::Py_DECREF(class.cast());
+    }
+}
+
+/// The table that says where weak references are.
+pub(super) fn weak_references_at(offset: usize) -> *mut c_void {
+    let member = ffi::PyMemberDef {
+        name: c"__weaklistoffset__".as_ptr(),
+        type_code: ffi::Py_T_PYSSIZET,
+        offset: offset as isize,
+        flags: ffi::Py_READONLY,
+        doc: std::ptr::null(),
+    };
+    leak(vec![member], ffi::PyMemberDef::default())
+}
+
+/// An error that is raised already, kept while something else is done.
+pub(super) struct Pending([Raw; 3]);
+
+impl Pending {
+    /// # Safety
+    /// The thread is attached.
+    #[cfg_attr(Py_3_12, expect(deprecated, reason = "what came in its place is not in 3.11"))]
+    pub(super) unsafe fn take() -> Self {
+        let mut parts = [std::ptr::null_mut(); 3];
+        let [class, value, trace] = &mut parts;
+        // SAFETY: as asked for above; the three places are ours.
+        unsafe { ffi::PyErr_Fetch(class, value, trace) };
+        Self(parts)
+    }
+
+    /// # Safety
+    /// The thread is attached.
+    #[cfg_attr(Py_3_12, expect(deprecated, reason = "what came in its place is not in 3.11"))]
+    pub(super) unsafe fn restore(self) {
+        let [class, value, trace] = self.0;
+        // SAFETY: as asked for above; the references are owned.
+        unsafe { ffi::PyErr_Restore(class, value, trace) };
+    }
+}

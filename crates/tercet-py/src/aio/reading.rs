@@ -1,0 +1,184 @@
+//! Reads of a transport: one for each time that its socket is ready.
+//!
+//! What is read goes through the loop's buffer and becomes bytes of just that size: an object of the size of the buffer that is shrunk
+//! afterwards costs more than the rest of the message. A buffered protocol gets it where it wants it.
+//!
+//! Rules of re-entrance: the buffer of the loop is out of its place only while the system writes to it. A buffer of the protocol's
+//! is held during the system call alone. After each method of the protocol the transport may be anything.
+
+use std::io;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::core::{BUFFER, LoopCore};
+use super::object::{Raw, call_method0, call_method1, ends_the_loop, os_error};
+use super::stream::{Wire, flag};
+use super::turn::Turn;
+
+/// What a read comes to.
+enum Read<T> {
+    Data(T),
+    End,
+    /// Not yet.
+    Nothing,
+    Error(PyErr),
+}
+
+/// Receives into memory that nobody else touches.
+pub(super) fn receive(fd: i32, place: *mut u8, len: usize) -> io::Result<Option<usize>> {
+    // SAFETY: the caller has so much room there.
+    let count = unsafe { libc::recv(fd, place.cast(), len, 0) };
+    if count >= 0 {
+        return Ok(Some(count as usize));
+    }
+    let error = io::Error::last_os_error();
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
+        _ => Err(error),
+    }
+}
+
+impl LoopCore {
+    /// Does something with the buffer that reads go through. `act` calls no Python.
+    pub(super) fn with_buffer<R>(&self, act: impl FnOnce(&mut [u8]) -> R) -> R {
+        self.buffer.with(|buffer| act(buffer.get_or_insert_with(|| vec![0; BUFFER].into_boxed_slice())))
+    }
+}
+
+fn read_bytes<'py>(wire: &Wire<'py>, core: &LoopCore) -> Read<Bound<'py, PyBytes>> {
+    let fd = wire.stream.fd.get();
+    let received = core.with_buffer(|buffer| {
+        receive(fd, buffer.as_mut_ptr(), buffer.len()).map(|count| count.map(|count| (buffer.as_ptr(), count)))
+    });
+    match received {
+        Ok(Some((_, 0))) => Read::End,
+        Ok(Some((start, count))) => {
+            // SAFETY: the buffer is the loop's and stays where it is; making bytes runs nothing that could read into it.
+            let data = unsafe { std::slice::from_raw_parts(start, count) };
+            Read::Data(PyBytes::new(wire.py, data))
+        }
+        Ok(None) => Read::Nothing,
+        Err(error) => Read::Error(os_error(wire.py, &error)),
+    }
+}
+
+/// Memory of a Python object that may be written to.
+pub(super) struct Memory(pub(super) ffi::Py_buffer);
+
+impl Memory {
+    /// # Errors
+    /// The object has no such memory.
+    pub(super) fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Self::view(object, ffi::PyBUF_WRITABLE)
+    }
+
+    pub(super) fn view(object: &Bound<'_, PyAny>, flags: std::ffi::c_int) -> PyResult<Self> {
+        let mut view = ffi::Py_buffer::new();
+        // SAFETY: the object lives, and the view is ours.
+        if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut view, flags) } < 0 {
+            return Err(PyErr::fetch(object.py()));
+        }
+        Ok(Self(view))
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: the view was filled above; whoever has it is attached.
+        unsafe { ffi::PyBuffer_Release(&raw mut self.0) };
+    }
+}
+
+/// The socket can be read from.
+pub(super) fn readable(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
+    // SAFETY: the errand owns the transport.
+    let wire = unsafe { Wire::of(turn.py, object) };
+    if wire.stream.is_lost() {
+        return Ok(());
+    }
+    if let Err(error) = turn.enter(wire.stream.context.raw()) {
+        return wire.fail(error, "Fatal read error on socket transport");
+    }
+    if wire.stream.has(flag::BUFFERED) { read_into(turn, &wire) } else { read(turn, &wire) }
+}
+
+fn read(turn: &Turn<'_>, wire: &Wire<'_>) -> PyResult<()> {
+    match read_bytes(wire, turn.core) {
+        Read::Data(data) => {
+            let protocol = wire.stream.protocol.or_none(wire.py);
+            let result = call_method1(&protocol, intern!(wire.py, "data_received").as_any(), data.as_any());
+            finish(turn, wire, result, "Fatal error: protocol.data_received() call failed.")
+        }
+        Read::End => end(turn, wire),
+        Read::Nothing => Ok(()),
+        Read::Error(error) => fail(turn, wire, error, "Fatal read error on socket transport"),
+    }
+}
+
+fn read_into(turn: &Turn<'_>, wire: &Wire<'_>) -> PyResult<()> {
+    let py = wire.py;
+    let protocol = wire.stream.protocol.or_none(py);
+    let buffer = match buffer_of(&protocol) {
+        Ok(buffer) => buffer,
+        Err(error) => return fail(turn, wire, error, "Fatal error: protocol.get_buffer() call failed."),
+    };
+    // `get_buffer` may have closed the transport.
+    let fd = wire.stream.fd.get();
+    let received = Memory::of(&buffer).map(|memory| receive(fd, memory.0.buf.cast(), memory.0.len as usize));
+    let received = received.and_then(|received| received.map_err(|error| os_error(py, &error)));
+    drop(buffer);
+    match received {
+        Ok(None) => Ok(()),
+        Ok(Some(0)) => end(turn, wire),
+        Ok(Some(count)) => {
+            let count = count.into_pyobject(py)?;
+            let result = call_method1(&protocol, intern!(py, "buffer_updated").as_any(), count.as_any());
+            finish(turn, wire, result, "Fatal error: protocol.buffer_updated() call failed.")
+        }
+        Err(error) => fail(turn, wire, error, "Fatal read error on socket transport"),
+    }
+}
+
+fn buffer_of<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = protocol.py();
+    let hint = (-1_i32).into_pyobject(py)?;
+    let buffer = call_method1(protocol, intern!(py, "get_buffer").as_any(), hint.as_any())?;
+    if buffer.len()? == 0 {
+        return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
+    }
+    Ok(buffer)
+}
+
+/// The peer has nothing more to say.
+fn end(turn: &Turn<'_>, wire: &Wire<'_>) -> PyResult<()> {
+    if turn.core.is_debugging() {
+        turn.owner.call_method1("_debug_log", ("%r received EOF", &wire.object))?;
+    }
+    let protocol = wire.stream.protocol.or_none(wire.py);
+    let answer = call_method0(&protocol, intern!(wire.py, "eof_received").as_any()).and_then(|keep| keep.is_truthy());
+    match answer {
+        // What is still to be sent is sent.
+        Ok(true) => wire.unwatch(tercet_reactor::Direction::Read),
+        Ok(false) => wire.close(),
+        Err(error) => fail(turn, wire, error, "Fatal error: protocol.eof_received() call failed."),
+    }
+}
+
+fn finish(turn: &Turn<'_>, wire: &Wire<'_>, result: PyResult<Bound<'_, PyAny>>, message: &str) -> PyResult<()> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) => fail(turn, wire, error, message),
+    }
+}
+
+fn fail(turn: &Turn<'_>, wire: &Wire<'_>, error: PyErr, message: &str) -> PyResult<()> {
+    if ends_the_loop(wire.py, &error) {
+        return Err(error);
+    }
+    turn.leave();
+    wire.fail(error, message)
+}
