@@ -30,7 +30,7 @@ SLICE = (
 
 
 @pytest.mark.skipif(
-    _suite.is_missing(Path(sys.executable)) and not _suite.stored(VERSION),
+    _suite.is_missing(Path(sys.executable), threads.SUITE) and not _suite.stored(VERSION),
     reason=f"this Python {VERSION} came without CPython's tests; `./x conformance threads` fetches them",
 )
 @pytest.mark.parametrize("name", threads.PASSES)

@@ -16,10 +16,6 @@ everything else passed, and that nothing on the list did.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import tomllib
@@ -30,13 +26,14 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
 
-import _suite
+from _run import ask, find_tests, interpreters, print_table, read, run_alone
 
-from house.environment import Environment
 from house.message import Refusal, say
 from house.process import child_environment
 
 HERE = Path(__file__).resolve().parent
+
+SUITE = "test_concurrent_futures"
 
 PASSES = {
     "classes": "Future ThreadPoolExecutor",
@@ -46,7 +43,6 @@ LIMIT_S = 120.0
 """For one test; the slowest one starts fifty processes."""
 
 COLUMNS = ("ran", "passed", "failed", "skipped", "listed")
-BAD_USAGE = 2
 
 
 @dataclass
@@ -115,7 +111,7 @@ def run(options: argparse.Namespace) -> int:
     faults = []
     lines = [("Python", "replaced", *COLUMNS)]
     for version, python in interpreters(options.python):
-        tests = find_tests(version, python, may_fetch=not options.no_fetch)
+        tests = find_tests(SUITE, version, python, may_fetch=not options.no_fetch)
         full_version = ask(python, "import platform; print(platform.python_version())")
         listed = exceptions(version)
         for name in options.passes or PASSES:
@@ -128,31 +124,6 @@ def run(options: argparse.Namespace) -> int:
     for fault in faults:
         print(fault)
     return int(bool(faults))
-
-
-def interpreters(versions: list[str] | None) -> Iterator[tuple[str, Path]]:
-    """Yield the interpreters to test with: those asked for, or the one that runs this."""
-    if not versions:
-        yield "{}.{}".format(*sys.version_info), Path(sys.executable)
-    for version in versions or ():
-        yield version, Environment.of(version).ready().python
-
-
-def find_tests(version: str, python: Path, *, may_fetch: bool) -> Path | None:
-    """Return the folder of the tests, or None where the interpreter has them itself."""
-    if not _suite.is_missing(python):
-        return None
-    folder = _suite.stored(version)
-    if folder is None and not may_fetch:
-        raise Refusal(
-            f"Python {version} came without `test.{_suite.NAME}`", "run `./x conformance threads` to fetch it"
-        )
-    return folder or _suite.fetched(version)
-
-
-def ask(python: Path, program: str) -> str:
-    """Return what a small program prints."""
-    return subprocess.run([python, "-c", program], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def exceptions(version: str) -> dict[str, str]:
@@ -183,42 +154,6 @@ def variables(name: str, tests: Path | None) -> dict[str, str]:
         TERCET_CONFORMANCE_NAMES=PASSES[name],
         TERCET_CONFORMANCE_TESTS=str(tests or ""),
     )
-
-
-def run_alone(words: list[str], env: dict[str, str], folder: str) -> tuple[int, str]:
-    """Run a program in a session of its own, whose processes end with it; return its exit code and what it said."""
-    said = Path(folder, "said.txt")
-    with said.open("w") as output:
-        child = subprocess.Popen(words, cwd=folder, env=env, stdout=output, stderr=output, start_new_session=True)
-        try:
-            code = child.wait()
-        finally:
-            # What a test has started may outlive a run that ended early.
-            try:
-                os.killpg(child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-    return code, said.read_text(errors="replace")
-
-
-def read(file: Path) -> dict[str, Counter[str]]:
-    """Read what the runner wrote. A test that started last and has no result never ended."""
-    became: dict[str, Counter[str]] = {}
-    begun = None
-    for line in map(json.loads, file.read_text().splitlines()):
-        became.setdefault(line["test"], Counter())[line["became"]] += 1
-        begun = line["test"] if line["became"] == "started" else None
-    if begun:
-        became[begun]["hung"] += 1
-    return became
-
-
-def print_table(lines: list[tuple[str, ...]]) -> None:
-    """Print the figures, in columns."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for python, name, *figures in lines:
-        row = [python.ljust(widths[0]), name.ljust(widths[1])]
-        print("  ".join(row + [figure.rjust(width) for figure, width in zip(figures, widths[2:], strict=True)]))
 
 
 if __name__ == "__main__":

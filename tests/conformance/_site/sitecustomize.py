@@ -1,7 +1,7 @@
 """Puts tercet's classes in the place of the standard library's, in this interpreter and in those that tests start.
 
 An interpreter reads this file as it starts, because its folder is on `PYTHONPATH`. What is replaced, and where the
-tests are that the interpreter came without, is said by two variables of the environment: see `threads.py`.
+tests are that the interpreter came without, is said by variables of the environment: see `threads.py` and `loop.py`.
 """
 
 from __future__ import annotations
@@ -35,5 +35,14 @@ def find_tests(folder: str) -> None:
         test.__path__.append(folder)
 
 
+def place_loop(name: str) -> None:
+    """Put this loop in the place of the standard one."""
+    if name:
+        import placed_loop
+
+        placed_loop.place(name)
+
+
 replace_all(os.environ.get("TERCET_CONFORMANCE_NAMES", "").split())
 find_tests(os.environ.get("TERCET_CONFORMANCE_TESTS", ""))
+place_loop(os.environ.get("TERCET_CONFORMANCE_LOOP", ""))
