@@ -242,6 +242,7 @@ def main():
     loop = new_loop(wishes.loop)
     asyncio.set_event_loop(loop)
     listener = listening(wishes.address)
+    address = shown(listener)  # A loop may make the socket its own.
     kept = loop.run_until_complete(serve(wishes.kind, listener, tls(wishes.folder) if wishes.tls else None))
 
     def end():
@@ -249,7 +250,7 @@ def main():
         loop.call_soon_threadsafe(loop.stop)
 
     threading.Thread(target=end, daemon=True).start()
-    print(shown(listener), flush=True)
+    print(address, flush=True)
     loop.run_forever()
     del kept
     # Nothing is left to be tidied: connections that the generator has dropped may still be closing.

@@ -68,7 +68,10 @@ class Served(Case):
         return self.address.format(place)
 
     def measure(self, address, place):
-        return load(*self.words(address, place), "--seconds", self.seconds)[self.figure]
+        report = load(*self.words(address, place), "--seconds", self.seconds)
+        if not report["count"]:
+            raise RuntimeError("nothing came back in that time")
+        return report[self.figure]
 
     def words(self, address, place):
         certificate = ("--certificate", place / "certificate.pem") if self.is_tls else ()
@@ -148,14 +151,14 @@ class MoreMemory(Memory):
 
 
 def resident(number):
-    """Bytes of a process in memory that are its own."""
+    """Bytes of a process in memory that nobody shares. Pages of a file are another matter."""
     text = Path(f"/proc/{number}/smaps_rollup").read_text()
-    return 1024 * sum(int(size) for size in re.findall(r"^Private_\w+: +(\d+)", text, re.MULTILINE))
+    return 1024 * sum(int(size) for size in re.findall(r"^Private_Dirty: +(\d+)", text, re.MULTILINE))
 
 
 def wait_for_descriptors(number, least):
     """Wait until a process has so many descriptors."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 45
     while len(list(Path(f"/proc/{number}/fd").iterdir())) < least:
         if time.monotonic() > until:
             raise RuntimeError("the server has not accepted all connections")
