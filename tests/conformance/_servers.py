@@ -26,7 +26,7 @@ from house.place import CACHE
 STORE = CACHE / "servers"
 START_LIMIT_S = 60.0
 PACKAGES = {
-    "redis-server": ["redis-tools", "liblua5.1-0", "libatomic1", "libhiredis0.14", "libjemalloc2", "liblzf1"],
+    "redis-server": ["redis-server", "redis-tools", "liblua5.1-0", "libatomic1", "libhiredis0.14", "libjemalloc2", "liblzf1"],
     "postgres": ["postgresql-15", "postgresql-client-15", "postgresql-contrib"],
 }
 USER = "postgres"
@@ -34,10 +34,23 @@ USER = "postgres"
 
 def found(name: str) -> Path:
     """Return the path of a server's program, from the system or from the store."""
+    if path := present(name):
+        return path
+    fetch(name)
+    if path := present(name):
+        return path
+    raise Refusal(f"there is no `{name}` in the packages {', '.join(PACKAGES[name])}", "install it yourself")
+
+
+def present(name: str) -> Path | None:
+    """Look for a program."""
     places = [*Path("/usr/lib/postgresql").glob("*/bin"), *STORE.glob("**/bin")]
     path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *map(str, places)]))
-    if path:
-        return Path(path)
+    return Path(path) if path else None
+
+
+def fetch(name: str) -> None:
+    """Bring the packages of a program into the store."""
     if not shutil.which("apt-get"):
         raise Refusal(f"no `{name}` on this machine, and no `apt-get` to fetch it", "install it")
     say(f"fetching `{name}` into {STORE} ...")
@@ -46,7 +59,6 @@ def found(name: str) -> Path:
     for archive in archives.glob("*.deb"):
         pythons.run(["dpkg-deb", "-x", str(archive), str(STORE)])
     shutil.rmtree(archives)
-    return found(name)
 
 
 def variables() -> dict[str, str]:
