@@ -34,7 +34,9 @@ def main(name, about, claim, cases, pools, kind="pools", against="stdlib", more=
     parser.add_argument(
         f"--{kind}", dest="pools", nargs="+", choices=list(pools), default=list(pools), help=f"the {kind} to compare"
     )
-    parser.add_argument("--seconds", type=float, default=Case.seconds, help="how long a case that goes by the clock runs")
+    parser.add_argument(
+        "--seconds", type=float, default=Case.seconds, help="how long a case that goes by the clock runs"
+    )
     if more:
         parser.add_argument("--count", action="store_true", help="count instructions and system calls as well")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is run")

@@ -108,8 +108,12 @@ SERVED = (
     served("churn", "Connect, one message, close: 10 at a time.", unit="conn/s", more=("--close-after", 1)),
     served("send", "One `Transport` that writes in one direction.", "send", mode="receive", native="send", **FLOW),
     served("receive", "One that only receives.", "receive", mode="send", native="receive", **FLOW),
-    served("sendfile", "`loop.sendfile` of 16 MiB, again and again.", "sendfile", mode="receive", native="send", **FLOW),
-    served("uvicorn_httptools", "A short page from uvicorn with httptools, 10 connections.", "uvicorn_httptools", **PAGES),
+    served(
+        "sendfile", "`loop.sendfile` of 16 MiB, again and again.", "sendfile", mode="receive", native="send", **FLOW
+    ),
+    served(
+        "uvicorn_httptools", "A short page from uvicorn with httptools, 10 connections.", "uvicorn_httptools", **PAGES
+    ),
     served("uvicorn_h11", "The same with h11.", "uvicorn_h11", **PAGES),
     served("aiohttp_server", "A short page from aiohttp, 10 connections.", "aiohttp", **PAGES),
 )
@@ -340,10 +344,9 @@ class Overlapped(Alone):
     name, unit, count = "aiohttp_client", "pages/s", 1000
 
     async def measure(self):
-        with tempfile.TemporaryDirectory() as place:
-            with native_server("http", "tcp:127.0.0.1:0", place, cpu=LOAD_CPU) as (address, _):
-                self.page = f"http://{address.removeprefix('tcp:')}/"
-                return await super().measure()
+        with native_server("http", "tcp:127.0.0.1:0", Path(), cpu=LOAD_CPU) as (address, _):
+            self.page = f"http://{address.removeprefix('tcp:')}/"
+            return await super().measure()
 
     async def act(self, loop):
         import aiohttp
@@ -378,7 +381,9 @@ def add_counts(result, wishes):
         if getattr(case, "mode", "") in ("echo", "http") and not isinstance(case, Memory):
             rows.append([case.name, *(cost(case, server) for server in servers)])
     result.add_table(["message", *servers], rows, right=servers)
-    result.add("Thousands of instructions outside the kernel, by callgrind; and system calls, by strace: of one message.")
+    result.add(
+        "Thousands of instructions outside the kernel, by callgrind; and system calls, by strace: of one message."
+    )
 
 
 def cost(case, server):

@@ -1,7 +1,7 @@
 """A real redis-server and a real PostgreSQL, on loopback, in a temporary folder, and stopped in any case.
 
-An installed one is used; otherwise Debian's package is downloaded and unpacked into `.cache/servers`, and nothing of the
-system changes.
+An installed one is used; otherwise Debian's package is downloaded and unpacked into `.cache/servers`, and nothing of
+the system changes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,15 @@ from house.place import CACHE
 STORE = CACHE / "servers"
 START_LIMIT_S = 60.0
 PACKAGES = {
-    "redis-server": ["redis-server", "redis-tools", "liblua5.1-0", "libatomic1", "libhiredis0.14", "libjemalloc2", "liblzf1"],
+    "redis-server": [
+        "redis-server",
+        "redis-tools",
+        "liblua5.1-0",
+        "libatomic1",
+        "libhiredis0.14",
+        "libjemalloc2",
+        "liblzf1",
+    ],
     "postgres": ["postgresql-15", "postgresql-client-15", "postgresql-contrib"],
 }
 USER = "postgres"
@@ -84,7 +92,7 @@ def redis() -> Iterator[int]:
 
 @contextlib.contextmanager
 def postgresql() -> Iterator[int]:
-    """Run a PostgreSQL with a fresh cluster, and give its port. It refuses to run as root, so it has a user of its own."""
+    """Run a PostgreSQL with a fresh cluster, and give its port. As it refuses to run as root, root lends it a user."""
     program, port = found("postgres"), free_port()
     user = USER if os.getuid() == 0 else None
     with tempfile.TemporaryDirectory() as folder:

@@ -36,6 +36,7 @@ from _run import print_table, run_alone
 from _servers import SERVICES
 from loop import WORST_FIRST, note_the_end
 
+from house.environment import lock
 from house.message import Refusal, say
 from house.place import CACHE, ROOT
 from house.process import child_environment
@@ -95,7 +96,7 @@ def suites() -> dict[str, Suite]:
 
 
 def fetch(suite: Suite) -> None:
-    """Bring the source package of a suite into the store, without the package itself, which would hide the installed."""
+    """Bring a source package into the store, without the package itself, which would hide the installed one."""
     say(f"fetching the tests of {suite.name} {suite.version} ...")
     STORE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=STORE) as draft:
@@ -258,7 +259,8 @@ def main(arguments: list[str] | None = None) -> int:
     faults = []
     for suite in (known[name] for name in options.names or known):
         try:
-            suite.ready([options.loop] if options.loop in ("uvloop", "rloop") else [])
+            with lock():
+                suite.ready([options.loop] if options.loop in ("uvloop", "rloop") else [])
             with services(suite.services) as ports:
                 verdict = judge(Trial(suite, ports, options.filter), options.loop)
         except Refusal as refusal:

@@ -104,7 +104,14 @@ class Place:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "results.jsonl")
             file.touch()
-            words = [str(self.python), str(HERE / "_loop_runner.py"), "--results", str(file), "--limit", str(self.limit)]
+            words = [
+                str(self.python),
+                str(HERE / "_loop_runner.py"),
+                "--results",
+                str(file),
+                "--limit",
+                str(self.limit),
+            ]
             if only is not None:
                 names = Path(folder, "only.txt")
                 names.write_text("\n".join(only))

@@ -74,7 +74,9 @@ def run(**became: str) -> loop.Run:
 
 
 def test_only_tests_that_make_a_loop_and_pass_on_the_standard_one_are_fair() -> None:
-    standard = loop.Run({"one": "passed", "two": "failed", "three": "passed", "four": "skipped"}, {"one", "two", "four"})
+    standard = loop.Run(
+        {"one": "passed", "two": "failed", "three": "passed", "four": "skipped"}, {"one", "two", "four"}
+    )
     assert standard.fair() == {"one"}
 
 

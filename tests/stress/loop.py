@@ -348,7 +348,7 @@ async def conversation(address: Any) -> None:
 
 async def cancels(wishes: argparse.Namespace) -> None:
     """A conversation that is cancelled after each number of turns of the loop, and once more that is not."""
-    async with house() as (here, address):
+    async with house() as (_, address):
         turns = 0
         while True:
             task = asyncio.ensure_future(conversation(address))

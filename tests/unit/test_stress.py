@@ -32,7 +32,9 @@ LOOPS = [
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("part", ["slow_readers", "halves", "resets", "errors", "cancels", "exhaustion", "forks", "ends"])
+@pytest.mark.parametrize(
+    "part", ["slow_readers", "halves", "resets", "errors", "cancels", "exhaustion", "forks", "ends"]
+)
 def test_a_slice_of_the_soak(part: str, loop: str) -> None:
     command = [sys.executable, str(STRESS / "loop.py"), part, "--seconds", "0", "--loop", loop]
     found = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)

@@ -1,6 +1,6 @@
 """A pytest plugin that writes down what became of each test, as it happens, and leaves out what has been begun.
 
-`ecosystem.py` asks for it with `-p noted_by_pytest`, in an interpreter where `sitecustomize.py` has put a loop in place.
+`ecosystem.py` asks for it with `-p noted_by_pytest`, where `sitecustomize.py` has put a loop in place.
 """
 
 from __future__ import annotations
