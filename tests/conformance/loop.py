@@ -214,7 +214,9 @@ def check(place: Place, loop: str) -> None:
         code, said = run_alone([str(place.python), "-c", CHECK], place.variables(loop), folder)
     if code:
         hint = "build it" if loop == "tercet" else f"install it: `pip install {loop}` in that environment"
-        raise Refusal(f"no loop `{loop}` in Python {place.version}: {said.strip().splitlines()[-1]}", hint, BAD_USAGE)
+        # What `sitecustomize` fails with is printed, and does not end the interpreter.
+        why = next((line for line in said.splitlines() if "Error: " in line), said.strip())
+        raise Refusal(f"no loop `{loop}` in Python {place.version}: {why}", hint, BAD_USAGE)
 
 
 CHECK = "import asyncio, placed_loop; asyncio.new_event_loop().close(); assert placed_loop.made == 1"
