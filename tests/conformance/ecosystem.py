@@ -19,6 +19,7 @@ import argparse
 import contextlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -255,6 +256,8 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [name for name in options.names if name not in known]
     if unknown:
         parser.error(f"no suite named `{unknown[0]}`")
+    # Whatever ends this, the servers end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     lines: list[tuple[str, ...]] = [("suite", "loop", *COLUMNS)]
     faults = []
     for suite in (known[name] for name in options.names or known):
