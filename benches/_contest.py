@@ -1,4 +1,7 @@
-"""Pools that take turns at the same cases, each run in a process of its own, and the table of what came of it."""
+"""Rivals that take turns at the same cases, each run in a process of its own, and the table of what came of it.
+
+A rival is a pool or a loop: `pools[name](case.workers)` makes the face that a case is run with.
+"""
 
 import argparse
 import json
@@ -10,28 +13,39 @@ from _result import Result, interval, median, say
 
 
 class Case:
-    """One thing that people do with a pool; `run(pool)` returns the figure."""
+    """One thing that people do with a pool or a loop; `run(pool)` returns the figure."""
 
     unit = ""
     is_better_high = True
     workers = 8
     needs = "submit"
+    seconds = 0.5
+    """How long a case runs that goes by the clock."""
 
     def limit(self):
         """What is possible without any pool; ``None`` where nothing else could be measured."""
 
 
-def main(name, about, claim, cases, pools):
-    """Take turns and print the table."""
+def main(name, about, claim, cases, pools, kind="pools", against="stdlib", more=None):
+    """Take turns and print the table: the ratio to `against`, and to the best. `more(result, wishes)` may add to it."""
     parser = argparse.ArgumentParser(description=about.partition("\n")[0])
     parser.add_argument("--measure", nargs=2, metavar=("CASE", "POOL"), help=argparse.SUPPRESS)
     parser.add_argument("--only", nargs="+", choices=list(cases), default=list(cases), help="the cases to run")
-    parser.add_argument("--pools", nargs="+", choices=list(pools), default=list(pools), help="the pools to compare")
+    parser.add_argument(
+        f"--{kind}", dest="pools", nargs="+", choices=list(pools), default=list(pools), help=f"the {kind} to compare"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=Case.seconds, help="how long a case that goes by the clock runs"
+    )
+    if more:
+        parser.add_argument("--count", action="store_true", help="count instructions and system calls as well")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is run")
     parser.add_argument("--write", action="store_true", help="keep the page in benches/results")
     wishes = parser.parse_args()
     if wishes.measure:
-        _measure(cases[wishes.measure[0]](), wishes.measure[1], pools)
+        case = cases[wishes.measure[0]]()
+        case.seconds = wishes.seconds
+        _measure(case, wishes.measure[1], pools)
         return 0
     result = Result(name, claim)
     turns = random.Random(1)
@@ -41,13 +55,15 @@ def main(name, about, claim, cases, pools):
             present = [*wishes.pools, "limit"]
             turns.shuffle(present)
             for pool in present:
-                figures.setdefault((case, pool), []).append(_ask(case, pool))
+                figures.setdefault((case, pool), []).append(_ask(case, pool, wishes.seconds))
         say(f"round {number + 1} of {wishes.rounds}")
-    heads = ["case", "unit", *wishes.pools, "tercet against stdlib", "against the best other", "limit"]
-    rows = [_row(cases[case], wishes.pools, figures) for case in wishes.only]
+    heads = ["case", "unit", *wishes.pools, f"tercet against {against}", "against the best other", "limit"]
+    rows = [_row(cases[case], wishes.pools, figures, against) for case in wishes.only]
     result.add_table(heads, rows, right=heads[2:])
     result.add(*(f"- {case}: {cases[case].__doc__.partition(chr(10))[0]}" for case in wishes.only))
     result.add(f"Medians of {wishes.rounds} rounds; in brackets the interval that has the true median with 95 %.")
+    if more:
+        more(result, wishes)
     result.publish(wishes.write)
     return 0
 
@@ -63,9 +79,9 @@ def _measure(case, pool, pools):
     print(json.dumps(figure))
 
 
-def _ask(case, pool):
+def _ask(case, pool, seconds):
     """Have one case measured on one pool; `None` if it cannot or does not within a minute."""
-    words = [sys.executable, sys.argv[0], "--measure", case, pool]
+    words = [sys.executable, sys.argv[0], "--measure", case, pool, "--seconds", str(seconds)]
     try:
         answer = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired:
@@ -77,7 +93,7 @@ def _ask(case, pool):
     return json.loads(answer.stdout.splitlines()[-1])
 
 
-def _row(case, pools, figures):
+def _row(case, pools, figures, against):
     """One line of the table."""
 
     def middle(pool):
@@ -85,7 +101,7 @@ def _row(case, pools, figures):
         return median(seen) if seen else None
 
     def ratio(rival):
-        pairs = zip(figures[case.name, "tercet"], figures[case.name, rival], strict=True)
+        pairs = zip(figures.get((case.name, "tercet"), ()), figures[case.name, rival], strict=False)
         ratios = [ours / theirs if case.is_better_high else theirs / ours for ours, theirs in pairs if ours and theirs]
         if not ratios:
             return "-"
@@ -99,7 +115,7 @@ def _row(case, pools, figures):
         case.name,
         case.unit,
         *(_shown(middles[pool]) for pool in pools),
-        ratio("stdlib") if "stdlib" in pools else "-",
+        ratio(against) if against in pools else "-",
         f"{best} {ratio(best)}" if best else "-",
         _shown(middle("limit")),
     ]

@@ -23,15 +23,14 @@ from house.message import Refusal, say
 from house.place import CACHE
 
 STORE = CACHE / "tests"
-NAME = "test_concurrent_futures"
 
 DEBIAN = {"3.11": "bookworm", "3.13": "trixie", "3.14": "sid", "3.15": "sid"}
 UBUNTU = {"3.12": "noble-updates"}
 
 
-def is_missing(python: Path) -> bool:
-    """Say whether an interpreter came without the tests."""
-    ask = f"import importlib.util as util, sys; sys.exit(util.find_spec('test.{NAME}') is None)"
+def is_missing(python: Path, name: str) -> bool:
+    """Say whether an interpreter came without the suite `name`."""
+    ask = f"import importlib.util as util, sys; sys.exit(util.find_spec('test.{name}') is None)"
     return subprocess.run([python, "-c", ask], stderr=subprocess.DEVNULL, check=False).returncode != 0
 
 
@@ -41,10 +40,10 @@ def stored(version: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def fetched(version: str) -> Path:
+def fetched(version: str, name: str) -> Path:
     """Return the folder of tests for a version; fetch it if need be."""
     if not (folder := stored(version)):
-        fetch(version)
+        fetch(version, name)
         folder = stored(version)
     if folder is None:
         raise Refusal(
@@ -53,11 +52,11 @@ def fetched(version: str) -> Path:
     return folder
 
 
-def fetch(version: str) -> None:
+def fetch(version: str, name: str) -> None:
     """Bring the tests for a version into the store."""
     if version not in DEBIAN | UBUNTU or not shutil.which("apt-get"):
         raise Refusal(
-            f"Python {version} came without `test.{NAME}`, and this machine has no way to fetch it",
+            f"Python {version} came without `test.{name}`, and this machine has no way to fetch it",
             f"use an interpreter that has its tests, or put their folder at `{STORE / version}/usr/lib/...`",
         )
     say(f"fetching CPython's tests for Python {version} into {STORE} ...")

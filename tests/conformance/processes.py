@@ -23,7 +23,8 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
 
-from _judge import COLUMNS, Listed, Results, ask, exceptions, find_tests, interpreters, print_table, read, run_alone
+from _judge import COLUMNS, Listed, Results, exceptions
+from _run import ask, find_tests, interpreters, print_table, read, run_alone
 
 from house.message import Refusal, say
 from house.process import child_environment
@@ -31,6 +32,9 @@ from house.process import child_environment
 HERE = Path(__file__).resolve().parent
 
 METHODS = ("fork", "forkserver", "spawn")
+SUITE = "test_concurrent_futures"
+"""Where this is missing, all tests are."""
+
 LIMIT_S = 120.0
 """For one test; the slowest ones start hundreds of processes."""
 MOST_HANGS = 10
@@ -108,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
     faults: list[str] = []
     lines = [("Python", "method", "replaced", *COLUMNS)]
     for version, python in interpreters(options.python):
-        tests = find_tests(version, python, may_fetch=not options.no_fetch)
+        tests = find_tests(SUITE, version, python, may_fetch=not options.no_fetch)
         full_version = ask(python, "import platform; print(platform.python_version())")
         for method in options.methods or METHODS:
             there: dict[tuple[str, ...], Results] = {}

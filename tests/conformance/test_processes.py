@@ -29,7 +29,7 @@ SLICES = {
 
 
 @pytest.mark.skipif(
-    _suite.is_missing(Path(sys.executable)) and not _suite.stored(VERSION),
+    _suite.is_missing(Path(sys.executable), processes.SUITE) and not _suite.stored(VERSION),
     reason=f"this Python {VERSION} came without CPython's tests; `./x conformance processes` fetches them",
 )
 @pytest.mark.parametrize("row", SLICES)

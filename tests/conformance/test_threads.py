@@ -13,6 +13,7 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parent))
 
 import _judge
+import _run
 import _suite
 import threads
 
@@ -31,7 +32,7 @@ SLICE = (
 
 
 @pytest.mark.skipif(
-    _suite.is_missing(Path(sys.executable)) and not _suite.stored(VERSION),
+    _suite.is_missing(Path(sys.executable), threads.SUITE) and not _suite.stored(VERSION),
     reason=f"this Python {VERSION} came without CPython's tests; `./x conformance threads` fetches them",
 )
 @pytest.mark.parametrize("name", threads.PASSES)
@@ -91,4 +92,4 @@ def test_a_test_without_a_result_never_ended(tmp_path: Path) -> None:
     file = tmp_path / "results.jsonl"
     lines = [("one", "started"), ("one", "passed"), ("two", "started")]
     file.write_text("".join(f'{{"test": "{test}", "became": "{became}"}}\n' for test, became in lines))
-    assert _judge.read(file) == {"one": Counter(["started", "passed"]), "two": Counter(["started", "hung"])}
+    assert _run.read(file) == {"one": Counter(["started", "passed"]), "two": Counter(["started", "hung"])}

@@ -22,12 +22,15 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
 
-from _judge import COLUMNS, Results, ask, exceptions, find_tests, interpreters, print_table, read, run_alone
+from _judge import COLUMNS, Results, exceptions
+from _run import ask, find_tests, interpreters, print_table, read, run_alone
 
 from house.message import Refusal, say
 from house.process import child_environment
 
 HERE = Path(__file__).resolve().parent
+
+SUITE = "test_concurrent_futures"
 
 PASSES = {
     "classes": "Future ThreadPoolExecutor",
@@ -35,8 +38,6 @@ PASSES = {
 }
 LIMIT_S = 120.0
 """For one test; the slowest one starts fifty processes."""
-
-BAD_USAGE = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     faults = []
     lines = [("Python", "replaced", *COLUMNS)]
     for version, python in interpreters(options.python):
-        tests = find_tests(version, python, may_fetch=not options.no_fetch)
+        tests = find_tests(SUITE, version, python, may_fetch=not options.no_fetch)
         full_version = ask(python, "import platform; print(platform.python_version())")
         listed = exceptions("threads", on=version)
         for name in options.passes or PASSES:

@@ -1,8 +1,8 @@
 """Puts tercet's classes in the place of the standard library's, in this interpreter and in those that tests start.
 
 An interpreter reads this file as it starts, because its folder is on `PYTHONPATH`. What is replaced, and where the
-tests are that the interpreter came without, is said by variables of the environment: see `threads.py` and
-`processes.py`.
+tests are that the interpreter came without, is said by variables of the environment: see `threads.py`,
+`processes.py` and `loop.py`.
 """
 
 from __future__ import annotations
@@ -48,8 +48,17 @@ def find_tests(folder: str) -> None:
         test.__path__.append(folder)
 
 
+def place_loop(name: str) -> None:
+    """Put this loop in the place of the standard one."""
+    if name:
+        import placed_loop
+
+        placed_loop.place(name)
+
+
 for hidden in os.environ.get("TERCET_CONFORMANCE_HIDDEN", "").split():
     sys.modules[hidden] = None  # type: ignore[assignment]
 replace_all(os.environ.get("TERCET_CONFORMANCE_NAMES", "").split())
 replace_pairs(os.environ.get("TERCET_CONFORMANCE_PAIRS", "").split())
 find_tests(os.environ.get("TERCET_CONFORMANCE_TESTS", ""))
+place_loop(os.environ.get("TERCET_CONFORMANCE_LOOP", ""))
