@@ -21,7 +21,6 @@ Examples
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
 from asyncio import base_events, constants, events, format_helpers, sslproto, trsock
@@ -30,6 +29,7 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from tercet._tercet import LoopCore, Operation
+from tercet.loop_process import Processes
 from tercet.loop_selector import LoopSelector
 from tercet.thread_pool import ThreadPoolExecutor
 
@@ -41,7 +41,7 @@ _HAS_DEBUG_FORMAT = sys.version_info >= (3, 13)
 _SOCKET_TYPES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
-class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
+class EventLoop(LoopCore, Processes, asyncio.SelectorEventLoop):  # type: ignore[misc]
     """An event loop of `asyncio` whose engine is native.
 
     Everything of `asyncio.AbstractEventLoop` is there, with the behaviour of the standard loop. What differs:
@@ -115,6 +115,14 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
             return super()._make_socket_transport(sock, protocol, waiter, extra=extra, server=server)
         self._ensure_fd_no_transport(sock)
         return self._make_stream_transport(sock, protocol, waiter, extra, server)
+
+    def _make_datagram_transport(
+        self, sock: socket.socket, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
+    ) -> Any:
+        if not issubclass(type(sock), socket.socket) or sock.family not in _SOCKET_TYPES:
+            return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
+        self._ensure_fd_no_transport(sock)
+        return self._make_datagrams(sock, protocol, address, waiter, extra)
 
     def _make_ssl_transport(
         self,
@@ -212,55 +220,6 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
         base_events._check_ssl_socket(sock)
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
-
-    # --- child processes ----------------------------------------------------------------------------------------
-
-    if sys.version_info < (3, 12):
-
-        async def _make_subprocess_transport(
-            self, protocol: Any, args: Any, shell: Any, stdin: Any, stdout: Any, stderr: Any, bufsize: Any, **more: Any
-        ) -> Any:
-            watcher = events.get_child_watcher()
-            if not isinstance(watcher, asyncio.ThreadedChildWatcher) or not hasattr(os, "pidfd_open"):
-                return await super()._make_subprocess_transport(
-                    protocol, args, shell, stdin, stdout, stderr, bufsize, **more
-                )
-            # The default watcher of this version starts a thread for each child; a descriptor of the child does as well.
-            from asyncio.unix_events import _UnixSubprocessTransport
-
-            waiter = self.create_future()
-            transport = _UnixSubprocessTransport(
-                self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, **more
-            )
-            self._watch_child(transport)
-            try:
-                await waiter
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except BaseException:
-                transport.close()
-                await transport._wait()
-                raise
-            return transport
-
-        def _watch_child(self, transport: Any) -> None:
-            pid = transport.get_pid()
-            descriptor = os.pidfd_open(pid)
-            self._add_reader(descriptor, self._child_ended, pid, descriptor, transport)
-
-        def _child_ended(self, pid: int, descriptor: int, transport: Any) -> None:
-            self._remove_reader(descriptor)
-            os.close(descriptor)
-            try:
-                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            except ChildProcessError:
-                # Somebody else has waited for it.
-                code = 255
-                base_events.logger.warning(
-                    "child process pid %d exit status already read: will report returncode 255", pid
-                )
-            # One turn later, so that what the child has written is read first.
-            self.call_soon(self.call_soon, transport._process_exited, code)
 
     # --- for the native half ------------------------------------------------------------------------------------
 

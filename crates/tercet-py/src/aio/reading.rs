@@ -83,6 +83,20 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// The bytes.
+    ///
+    /// # Safety
+    /// Nobody writes to them as long as they are borrowed.
+    pub(super) unsafe fn bytes(&self) -> &[u8] {
+        if self.0.len == 0 {
+            return &[];
+        }
+        // SAFETY: the view is held, and as asked for above.
+        unsafe { std::slice::from_raw_parts(self.0.buf.cast(), self.0.len as usize) }
+    }
+}
+
 impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: the view was filled above; whoever has it is attached.
