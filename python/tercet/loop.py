@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from asyncio import base_events, constants, events, format_helpers, sslproto, trsock
+from asyncio import base_events, constants, events, format_helpers, trsock
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ from typing import Any, TypeVar
 from tercet._tercet import LoopCore, Operation
 from tercet.loop_process import Processes
 from tercet.loop_selector import LoopSelector
+from tercet.loop_tls import Tls
 from tercet.thread_pool import ThreadPoolExecutor
 
 __all__ = ["EventLoop", "EventLoopPolicy", "install", "new_event_loop", "run"]
@@ -41,7 +42,7 @@ _HAS_DEBUG_FORMAT = sys.version_info >= (3, 13)
 _SOCKET_TYPES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
-class EventLoop(LoopCore, Processes, asyncio.SelectorEventLoop):  # type: ignore[misc]
+class EventLoop(LoopCore, Processes, Tls, asyncio.SelectorEventLoop):  # type: ignore[misc]
     """An event loop of `asyncio` whose engine is native.
 
     Everything of `asyncio.AbstractEventLoop` is there, with the behaviour of the standard loop. What differs:
@@ -123,24 +124,6 @@ class EventLoop(LoopCore, Processes, asyncio.SelectorEventLoop):  # type: ignore
             return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
         self._ensure_fd_no_transport(sock)
         return self._make_datagrams(sock, protocol, address, waiter, extra)
-
-    def _make_ssl_transport(
-        self,
-        rawsock: socket.socket,
-        protocol: Any,
-        sslcontext: Any,
-        waiter: Any = None,
-        *,
-        server_side: bool = False,
-        server_hostname: str | None = None,
-        extra: Any = None,
-        server: Any = None,
-        **timeouts: Any,
-    ) -> Any:
-        self._ensure_fd_no_transport(rawsock)
-        middle = sslproto.SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
-        self._make_stream_transport(rawsock, middle, None, extra, server)
-        return middle._app_transport
 
     def _start_serving(
         self,

@@ -40,7 +40,7 @@ mod _tercet {
     #[pymodule_export]
     use super::{build_info, decide, machine, main};
     #[pymodule_export]
-    use crate::aio::{LoopCore, Operation};
+    use crate::aio::{LoopCore, Operation, TlsCore};
     #[pymodule_export]
     use crate::future::Future;
     #[pymodule_export]

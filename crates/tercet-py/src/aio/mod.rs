@@ -12,6 +12,7 @@
 //! | `stream` | the transport of TCP and Unix sockets; `methods`, `reading`, `writing`, `outbox`, `address` are its parts |
 //! | `channel`, `channel_face` | what the transports of datagrams and of pipes have in common |
 //! | `datagram`, `pipe` | those transports |
+//! | `tls` | the hot half of TLS |
 //! | `listener` | accepting connections for a server |
 //! | `socket` | `sock_recv`, `sock_sendall` and their like |
 //! | `kind`, `object` | types made by hand, and the references in their instances |
@@ -46,6 +47,7 @@ mod reading;
 mod schedule;
 mod socket;
 mod stream;
+mod tls;
 mod turn;
 mod watch;
 mod writing;
@@ -53,3 +55,4 @@ mod writing;
 pub(crate) use self::core::LoopCore;
 pub(crate) use self::schedule::add_fast_methods;
 pub(crate) use self::socket::Operation;
+pub(crate) use self::tls::TlsCore;
