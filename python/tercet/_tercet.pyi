@@ -1,8 +1,10 @@
 """The native half of tercet."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future as _AnyFuture
-from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, final
+from contextvars import Context
+from typing import Any, Generic, ParamSpec, Self, TypedDict, TypeVar, final
 
 from typing_extensions import disjoint_base
 
@@ -10,7 +12,9 @@ __all__ = [
     "Completions",
     "Future",
     "Leader",
+    "LoopCore",
     "MapIterator",
+    "Operation",
     "Probe",
     "ProcessPool",
     "ThreadPool",
@@ -47,6 +51,68 @@ class _Build(TypedDict):
     version: str
     profile: str
     target: str
+
+@disjoint_base
+class LoopCore:
+    """The native half of an event loop. `tercet.EventLoop` is the class to use."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    _stopping: bool
+    _debug: bool
+    _closed: bool
+    def time(self) -> float:
+        """Return the loop's clock, in seconds: that of `time.monotonic`."""
+    def stop(self) -> None:
+        """End `run_forever` when the current turn is over."""
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+        """Call a function in the next turn."""
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+        """The same, from any thread."""
+    def call_later(
+        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Call a function after so many seconds."""
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+        """Call a function at a time of the loop's clock."""
+    def _run_once(self) -> None:
+        """Run turns until `stop` is called; one turn where `run_forever` is not what runs."""
+    def _add_callback(self, handle: asyncio.Handle) -> None:
+        """Schedule a handle, whoever made it."""
+    def _add_reader(self, fd: Any, callback: Any, *args: Any) -> asyncio.Handle:
+        """Call a function whenever a descriptor can be read from."""
+    def _add_writer(self, fd: Any, callback: Any, *args: Any) -> asyncio.Handle:
+        """Call a function whenever a descriptor can be written to."""
+    def _remove_reader(self, fd: Any) -> bool:
+        """Call nobody any more when a descriptor can be read from; return whether anybody was."""
+    def _remove_writer(self, fd: Any) -> bool:
+        """Call nobody any more when a descriptor can be written to; return whether anybody was."""
+    def _watched(self) -> list[tuple[int, bool, bool]]:
+        """Return the descriptors that are watched, each with whether for reads and whether for writes."""
+    def _operate(self, name: str, sock: Any, *args: Any) -> Any:
+        """Do something with a socket: return what came of it, or an operation whose future is to be waited for."""
+    def _make_stream_transport(
+        self, sock: Any, protocol: Any, waiter: Any = None, extra: Any = None, server: Any = None
+    ) -> asyncio.Transport:
+        """Make a transport for a connected socket. It starts in the next turn."""
+    def _listen(self, protocol_factory: Any, sock: Any, server: Any, backlog: int) -> None:
+        """Accept connections for a server."""
+    def _transport_at(self, fd: int) -> asyncio.Transport | None:
+        """Return the transport that owns a descriptor, or None."""
+    def _lend(self, transport: Any, away: bool) -> None:
+        """Take a descriptor from its transport for a while, or give it back."""
+    def _write_to_self(self) -> None:
+        """Wake the loop from another thread."""
+    def _release(self) -> None:
+        """Let go of everything; the loop is closed."""
+
+@final
+class Operation:
+    """An operation on a socket that could not be done at once."""
+
+    @property
+    def future(self) -> asyncio.Future[Any]: ...
+    def abandon(self) -> None:
+        """Stop waiting: the socket is watched no more."""
 
 @final
 class Probe:

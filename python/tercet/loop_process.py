@@ -13,20 +13,23 @@ Where a program has set a child watcher of its own, that one is asked, as with t
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
 import subprocess
-from asyncio import base_events, base_subprocess, events, unix_events
-from typing import TYPE_CHECKING, Any
+from asyncio import base_events as _base_events
+from asyncio import base_subprocess as _base_subprocess
+from asyncio import events
+from asyncio import unix_events as _unix_events
+from typing import Any
 
-if TYPE_CHECKING:
-    _Loop = asyncio.SelectorEventLoop
-else:
-    _Loop = object
+# The rest of the loop, whose insides have no types.
+_Loop: Any = object
+base_events: Any = _base_events
+unix_events: Any = _unix_events
+_Transport: Any = _base_subprocess.BaseSubprocessTransport
 
 
-class ProcessTransport(base_subprocess.BaseSubprocessTransport):
+class ProcessTransport(_Transport):  # type: ignore[misc]
     """A child process, whose standard input is a pipe and not a pair of sockets."""
 
     def _start(
@@ -63,7 +66,7 @@ def has_own_watcher() -> bool:
     return watcher is not None and type(watcher) not in usual
 
 
-class Processes(_Loop):
+class Processes(_Loop):  # type: ignore[misc]
     """The part of an event loop that has to do with child processes and pipes."""
 
     # Which descriptor stands for which child; a dictionary of the loop's own is made with the first one.

@@ -9,21 +9,19 @@ The handshake, the shutdown, timeouts and errors are `asyncio`'s own, whatever t
 
 from __future__ import annotations
 
-import asyncio
-from asyncio import sslproto
-from typing import TYPE_CHECKING, Any
+from asyncio import sslproto as _sslproto
+from typing import Any
 
 from tercet._tercet import TlsCore
 
-if TYPE_CHECKING:
-    _Loop = asyncio.SelectorEventLoop
-else:
-    _Loop = object
+# The rest of the loop, whose insides have no types.
+_Loop: Any = object
+sslproto: Any = _sslproto
 
 _BUFFER_SIZE = 256 * 1024
 
 
-class TlsTransport(sslproto._SSLProtocolTransport):
+class TlsTransport(sslproto._SSLProtocolTransport):  # type: ignore[misc,name-defined]
     """What a program sees of a TLS connection."""
 
     def __init__(self, loop: Any, protocol: Any) -> None:
@@ -32,7 +30,7 @@ class TlsTransport(sslproto._SSLProtocolTransport):
         self.write = protocol._write_one
 
 
-class TlsProtocol(TlsCore, sslproto.SSLProtocol):  # type: ignore[misc]
+class TlsProtocol(TlsCore, sslproto.SSLProtocol):  # type: ignore[misc,name-defined]
     """A TLS connection: the protocol of the transport below it, and the one that a program's protocol belongs to."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -69,7 +67,7 @@ class TlsProtocol(TlsCore, sslproto.SSLProtocol):  # type: ignore[misc]
             self._do_shutdown()
 
 
-class Tls(_Loop):
+class Tls(_Loop):  # type: ignore[misc]
     """The part of an event loop that has to do with TLS."""
 
     _shared_tls_buffer: memoryview | None = None

@@ -19,9 +19,9 @@
 use std::io;
 
 use crate::sync::{AtomicU32, Ordering, fence};
+use crate::sys::Bell;
 #[cfg(not(loom))]
 use crate::sys::Selector;
-use crate::sys::Bell;
 
 /// Ends the sleep of one loop, from any thread.
 #[derive(Debug)]

@@ -105,7 +105,7 @@ impl Address {
     }
 
     /// What Python's sockets say.
-    pub(super) fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn to_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         let storage = &raw const self.storage;
         match i32::from(self.storage.ss_family) {
             libc::AF_INET => {

@@ -126,7 +126,7 @@ impl LoopCore {
         let unsent = self.unsent.with(std::mem::take);
         let selector = self.selector.with(Option::take);
         let watches = selector.as_ref().map(|selector| self.slots.with(|slots| slots.drain(selector)));
-        self.buffer.with(|buffer| buffer.take());
+        self.buffer.with(Option::take);
         for timer in &timers {
             // SAFETY: the heap holds handles of ours only.
             unsafe { handle::Handle::of(timer.as_ptr()) }.leave_the_heap();

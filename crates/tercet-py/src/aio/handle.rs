@@ -80,13 +80,21 @@ fn slots(is_timer: bool) -> Vec<ffi::PyType_Slot> {
     ];
     let mut methods = vec![
         kind::method0(c"cancel", cancel, c"cancel($self, /)\n--\n\nCall the callback off."),
-        kind::method0(c"cancelled", get_cancelled_method, c"cancelled($self, /)\n--\n\nReturn whether it was called off."),
+        kind::method0(
+            c"cancelled",
+            get_cancelled_method,
+            c"cancelled($self, /)\n--\n\nReturn whether it was called off.",
+        ),
         kind::method0(c"_run", run_alone, c"_run($self, /)\n--\n\nCall the callback now."),
     ];
     if is_timer {
         members.push(kind::getter(c"_when", get_when));
         members.push(kind::getter(c"_scheduled", get_scheduled));
-        methods.push(kind::method0(c"when", when_method, c"when($self, /)\n--\n\nReturn when it is due, by the loop's clock."));
+        methods.push(kind::method0(
+            c"when",
+            when_method,
+            c"when($self, /)\n--\n\nReturn when it is due, by the loop's clock.",
+        ));
     }
     let mut slots = vec![
         kind::slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),

@@ -12,8 +12,13 @@ use pyo3::types::PyType;
 
 use super::object::Raw;
 
-pub(super) const NO_MEMBER: ffi::PyGetSetDef =
-    ffi::PyGetSetDef { name: std::ptr::null(), get: None, set: None, doc: std::ptr::null(), closure: std::ptr::null_mut() };
+pub(super) const NO_MEMBER: ffi::PyGetSetDef = ffi::PyGetSetDef {
+    name: std::ptr::null(),
+    get: None,
+    set: None,
+    doc: std::ptr::null(),
+    closure: std::ptr::null_mut(),
+};
 
 /// Where fields of ours begin: behind those of the base, aligned as any type of ours may need.
 pub(super) fn offset_behind(base: &Bound<'_, PyAny>) -> PyResult<usize> {
@@ -137,6 +142,7 @@ pub(super) struct Pending([Raw; 3]);
 impl Pending {
     /// # Safety
     /// The thread is attached.
+    #[cfg_attr(Py_3_12, expect(deprecated, reason = "what came in its place is not in 3.11"))]
     pub(super) unsafe fn take() -> Self {
         let mut parts = [std::ptr::null_mut(); 3];
         let [class, value, trace] = &mut parts;
@@ -147,6 +153,7 @@ impl Pending {
 
     /// # Safety
     /// The thread is attached.
+    #[cfg_attr(Py_3_12, expect(deprecated, reason = "what came in its place is not in 3.11"))]
     pub(super) unsafe fn restore(self) {
         let [class, value, trace] = self.0;
         // SAFETY: as asked for above; the references are owned.

@@ -30,7 +30,6 @@ pub(crate) struct Listener {
     context: Py<PyAny>,
     backlog: i64,
     fd: i32,
-    is_of_internet: bool,
 }
 
 /// Begins to accept connections.
@@ -52,7 +51,7 @@ pub(super) fn listen<'py>(
     let context = crate::names::copy_context(py)?.call0()?.unbind();
     let server = server.map(Bound::unbind);
     let (factory, socket) = (factory.unbind(), socket.unbind());
-    let listener = Listener { factory, socket, server, context, backlog, fd, is_of_internet };
+    let listener = Listener { factory, socket, server, context, backlog, fd };
     let listener = Bound::new(py, listener)?;
     let old = owner.get().watch(py, fd, Direction::Read, Errand::new(listener.into_any(), acceptable))?;
     drop(old);
@@ -187,11 +186,5 @@ impl Listener {
         visit.call(&self.socket)?;
         visit.call(&self.context)?;
         visit.call(&self.server)
-    }
-}
-
-impl std::fmt::Debug for Listener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listener").field("fd", &self.fd).field("is_of_internet", &self.is_of_internet).finish()
     }
 }

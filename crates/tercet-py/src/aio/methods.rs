@@ -115,7 +115,7 @@ fn make_waiter<'py>(wire: &Wire<'py>) -> PyResult<Bound<'py, PyAny>> {
 
 fn limits(wire: &Wire<'_>, high: Option<&Bound<'_, PyAny>>, low: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let number = |value: Option<&Bound<'_, PyAny>>| -> PyResult<Option<i64>> {
-        value.filter(|value| !value.is_none()).map(|value| value.extract::<i64>()).transpose()
+        value.filter(|value| !value.is_none()).map(PyAnyMethods::extract::<i64>).transpose()
     };
     let (high, low) = (number(high)?, number(low)?);
     let high = high.unwrap_or_else(|| low.map_or(64 * 1024, |low| 4 * low));

@@ -114,5 +114,4 @@ impl Outbox {
             self.pieces = pieces;
         }
     }
-
 }

@@ -57,8 +57,11 @@ fn read_bytes<'py>(wire: &Wire<'py>, core: &LoopCore) -> Read<Bound<'py, PyBytes
     });
     match received {
         Ok(Some((_, 0))) => Read::End,
-        // SAFETY: the buffer is the loop's and stays where it is; making bytes runs nothing that could read another message.
-        Ok(Some((start, count))) => Read::Data(PyBytes::new(wire.py, unsafe { std::slice::from_raw_parts(start, count) })),
+        Ok(Some((start, count))) => {
+            // SAFETY: the buffer is the loop's and stays where it is; making bytes runs nothing that could read into it.
+            let data = unsafe { std::slice::from_raw_parts(start, count) };
+            Read::Data(PyBytes::new(wire.py, data))
+        }
         Ok(None) => Read::Nothing,
         Err(error) => Read::Error(os_error(wire.py, &error)),
     }

@@ -140,9 +140,7 @@ fn send_all<'py>(data: &Bound<'py, PyAny>, fd: i32, sent: &Cell<usize>) -> PyRes
     let (start, len) = memory.span();
     let left = len.saturating_sub(sent.get());
     // SAFETY: so many bytes are left, and the buffer is held.
-    let count = unsafe {
-        libc::send(fd, start.add(len - left).cast(), left, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
-    };
+    let count = unsafe { libc::send(fd, start.add(len - left).cast(), left, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
     drop(memory);
     sent.set(sent.get() + counted(py, count)?.unwrap_or_default());
     Ok((sent.get() >= len).then(|| py.None().into_bound(py)))

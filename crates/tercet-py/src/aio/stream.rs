@@ -150,19 +150,17 @@ pub(super) fn make<'py>(plan: Plan<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         }
     }
     let wire = Wire::new(&object);
-    wire.set_protocol(&plan.protocol)?;
-    if is_known {
-        // It may be gone when it is asked for.
-        wire.note_address(intern!(py, "sockname").as_any(), false)?;
-        wire.note_address(intern!(py, "peername").as_any(), true)?;
+    if let Err(error) = wire.prepare(&plan.protocol, is_known) {
+        // The descriptor stays the caller's.
+        stream.fd.set(-1);
+        return Err(error);
     }
     core.set_transport(plan.fd, object.as_ptr());
-    wire.tell_server(intern!(py, "_attach"))?;
     core.soon(Errand::new(object.clone(), start));
     Ok(object)
 }
 
-fn allocate<'py, 'a>(py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, &'a Stream)> {
+fn allocate<'a>(py: Python<'_>) -> PyResult<(Bound<'_, PyAny>, &'a Stream)> {
     // SAFETY: the type is made before any loop is; nobody has seen the instance, and its fields are written before anybody does.
     unsafe {
         let object = ffi::PyType_GenericAlloc(CLASS.load(Ordering::Relaxed), 0);
@@ -250,6 +248,16 @@ impl<'py> Wire<'py> {
     /// The loop, which is there until the garbage collector has come.
     pub(super) fn owner(&self) -> PyResult<Bound<'py, LoopCore>> {
         Ok(self.stream.owner.or_none(self.py).cast_into::<LoopCore>()?)
+    }
+
+    fn prepare(&self, protocol: &Bound<'py, PyAny>, is_known: bool) -> PyResult<()> {
+        self.set_protocol(protocol)?;
+        if is_known {
+            // It may be gone when it is asked for.
+            self.note_address(intern!(self.py, "sockname").as_any(), false)?;
+            self.note_address(intern!(self.py, "peername").as_any(), true)?;
+        }
+        self.tell_server(intern!(self.py, "_attach"))
     }
 
     pub(super) fn set_protocol(&self, protocol: &Bound<'py, PyAny>) -> PyResult<()> {
@@ -425,14 +433,12 @@ impl<'py> Wire<'py> {
             core.unwatch_all(fd);
             core.set_transport(fd, std::ptr::null_mut());
         }
-        match self.stream.socket.take(self.py) {
-            Some(socket) => socket.call_method0("close").map(drop),
-            None => {
-                // SAFETY: the descriptor is the transport's own.
-                unsafe { libc::close(fd) };
-                Ok(())
-            }
+        if let Some(socket) = self.stream.socket.take(self.py) {
+            return socket.call_method0("close").map(drop);
         }
+        // SAFETY: the descriptor is the transport's own.
+        unsafe { libc::close(fd) };
+        Ok(())
     }
 
     /// Keeps what may be asked for when the socket is closed.
@@ -532,13 +538,9 @@ unsafe extern "C" fn finalize(object: Raw) {
         crate::door::called((), |py| {
             let wire = Wire::of(py, object);
             if wire.stream.fd.get() >= 0 {
-                let words = format!("unclosed transport {}", wire.object.repr()?);
-                let details = PyDict::new(py);
-                details.set_item("source", &wire.object)?;
-                let category = py.get_type::<pyo3::exceptions::PyResourceWarning>();
-                let warned = py.import("warnings")?.getattr("warn")?.call((words, category), Some(&details));
-                if let Err(error) = warned {
-                    error.write_unraisable(py, Some(&wire.object));
+                // This one keeps silent when the interpreter ends, when nothing can be imported any more.
+                if ffi::PyErr_ResourceWarning(object, 1, c"unclosed transport %R".as_ptr(), object) < 0 {
+                    PyErr::fetch(py).write_unraisable(py, Some(&wire.object));
                 }
                 wire.hang_up()?;
                 // Since 3.13 a server knows its clients by weak references.

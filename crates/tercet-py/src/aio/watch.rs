@@ -12,12 +12,13 @@ use tercet_reactor::Direction;
 use super::core::LoopCore;
 use super::errand::Errand;
 use super::handle;
-use super::socket;
 use super::object::{Raw, os_error};
 use super::schedule::{Arguments, owner_of, trace};
+use super::socket;
 use super::turn::Turn;
 
 /// A callback whose descriptor is ready joins the ready queue.
+#[expect(clippy::unnecessary_wraps, reason = "it is an errand")]
 fn call_back(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
     // SAFETY: the errand owns the handle.
     let handle = unsafe { Bound::from_borrowed_ptr(turn.py, object) };
@@ -56,7 +57,13 @@ fn refuse(file: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
 
 impl LoopCore {
     /// Watches a descriptor. What stood there is returned.
-    pub(super) fn watch(&self, py: Python<'_>, fd: i32, direction: Direction, errand: Errand) -> PyResult<Option<Errand>> {
+    pub(super) fn watch(
+        &self,
+        py: Python<'_>,
+        fd: i32,
+        direction: Direction,
+        errand: Errand,
+    ) -> PyResult<Option<Errand>> {
         let selector = self.selector()?;
         // The kernel may have lost the descriptor of a watch that rests, unless it is the same socket that takes it over.
         let rested = self.slots.with(|slots| {
