@@ -19,6 +19,7 @@
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use pyo3::exceptions::PyOSError;
@@ -83,6 +84,8 @@ pub(super) struct Channel {
     error: Slot,
     /// Where datagrams go that are sent to nobody else. Empty for anywhere.
     pub(super) address: Slot,
+    /// What others have set as attributes.
+    dict: Slot,
     /// -1 once it is closed.
     pub(super) fd: Cell<i32>,
     pub(super) kind: Cell<Kind>,
@@ -133,7 +136,7 @@ fn make_class<'py>(
         kind::slot(ffi::Py_tp_repr, face::repr as *mut c_void),
         kind::slot(ffi::Py_tp_methods, kind::leak(methods, ffi::PyMethodDef::zeroed())),
         kind::slot(ffi::Py_tp_getset, kind::leak(face::attributes(), kind::NO_MEMBER)),
-        kind::slot(ffi::Py_tp_members, kind::weak_references_at(weak_references)),
+        kind::slot(ffi::Py_tp_members, kind::places(weak_references, offset + offset_of!(Channel, dict))),
         kind::slot(0, std::ptr::null_mut()),
     ];
     kind::make(py, name, base, weak_references + size_of::<Raw>(), &mut slots)
@@ -193,6 +196,7 @@ fn allocate<'py, 'a>(py: Python<'py>, kind: Kind) -> PyResult<(Bound<'py, PyAny>
             waiter: empty(),
             error: empty(),
             address: empty(),
+            dict: empty(),
             fd: Cell::new(-1),
             kind: Cell::new(kind),
             flags: Cell::new(0),
@@ -247,9 +251,9 @@ impl Channel {
         drop((pieces, queue));
     }
 
-    fn all(&self) -> [&Slot; 8] {
-        let Self { owner, protocol, context, file, extra, waiter, error, address, .. } = self;
-        [owner, protocol, context, file, extra, waiter, error, address]
+    fn all(&self) -> [&Slot; 9] {
+        let Self { owner, protocol, context, file, extra, waiter, error, address, dict, .. } = self;
+        [owner, protocol, context, file, extra, waiter, error, address, dict]
     }
 }
 

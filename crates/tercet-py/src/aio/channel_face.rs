@@ -206,6 +206,7 @@ pub(super) fn attributes() -> Vec<ffi::PyGetSetDef> {
         kind::getter(c"_conn_lost", get_conn_lost),
         kind::getter(c"_protocol", get_protocol_attribute),
         kind::getter(c"_address", get_address),
+        kind::member(c"__dict__", ffi::PyObject_GenericGetDict, ffi::PyObject_GenericSetDict),
     ]
 }
 
