@@ -114,6 +114,12 @@ async def connected(address: tuple[str, int], make: Callable[[], Any] = Recorder
     return protocol
 
 
+async def begun(made: list[Recorder]) -> None:
+    """Wait until the first connection of a server is made."""
+    while not made or made[0].transport is None:
+        await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_data_of_any_size_comes_back(loop: Loop, version: ssl.TLSVersion) -> None:
     async def main() -> None:
@@ -233,11 +239,8 @@ def test_a_peer_that_says_nothing(loop: Loop) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             with pytest.raises(ConnectionAbortedError, match="SSL handshake is taking longer than 0.05 seconds"):
                 await connected(server.getsockname(), ssl_handshake_timeout=0.05)
-        with pytest.raises(ValueError, match="ssl_handshake_timeout should be a positive number, got -1"):
-            await connected(("127.0.0.1", 1), sock=socket.socket(), ssl_handshake_timeout=-1)
 
-    with contextlib.suppress(OSError):
-        loop.run_until_complete(main())
+    loop.run_until_complete(main())
 
 
 def test_each_side_learns_of_the_end(loop: Loop) -> None:
@@ -262,13 +265,16 @@ def test_a_reader_that_pauses_holds_up_the_writer(loop: Loop) -> None:
     async def main() -> None:
         async with served() as (address, made):
             client = await connected(address)
-            await client.until(lambda own: bool(made and made[0].transport))
+            await begun(made)
             server = made[0]
             server.transport.pause_reading()
             assert not server.transport.is_reading()
-            data = random.Random(9).randbytes(8_000_000)
-            client.transport.write(data)
-            await client.until(lambda own: "pause_writing" in own.told)
+            data = b""
+            while "pause_writing" not in client.told:
+                piece = random.Random(len(data)).randbytes(100_000)
+                client.transport.write(piece)
+                data += piece
+                await asyncio.sleep(0)
             assert client.transport.get_write_buffer_size() > 0
             assert server.data == b""
             server.transport.resume_reading()
@@ -397,7 +403,7 @@ def test_tls_within_tls(loop: Loop) -> None:
         tasks = []
         async with served(make=lambda: Recorder()) as (address, outers):
             client = await connected(address)
-            await client.until(lambda _: bool(outers and outers[0].transport))
+            await begun(outers)
             tasks.append(asyncio.ensure_future(serve(outers[0])))
             await asyncio.sleep(0)
             inner = Recorder()
