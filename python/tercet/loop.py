@@ -22,19 +22,20 @@ Examples
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import sys
 from asyncio import base_events as _base_events
-from asyncio import constants, events, format_helpers, sslproto, trsock
+from asyncio import constants, events, format_helpers, trsock
 from asyncio import unix_events as _unix_events
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from tercet._tercet import LoopCore, Operation
+from tercet.loop_process import Processes
 from tercet.loop_selector import LoopSelector
+from tercet.loop_tls import Tls
 from tercet.thread_pool import ThreadPoolExecutor
 
 __all__ = ["EventLoop", "EventLoopPolicy", "install", "new_event_loop", "run"]
@@ -50,7 +51,7 @@ _HAS_DEBUG_FORMAT = sys.version_info >= (3, 13)
 _SOCKET_TYPES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
-class EventLoop(LoopCore, _Standard):  # type: ignore[misc]
+class EventLoop(LoopCore, Processes, Tls, _Standard):  # type: ignore[misc]
     """An event loop of `asyncio` whose engine is native.
 
     Everything of `asyncio.AbstractEventLoop` is there, with the behaviour of the standard loop. What differs:
@@ -170,23 +171,13 @@ class EventLoop(LoopCore, _Standard):  # type: ignore[misc]
         self._ensure_fd_no_transport(sock)
         return self._make_stream_transport(sock, protocol, waiter, extra, server)
 
-    def _make_ssl_transport(
-        self,
-        rawsock: socket.socket,
-        protocol: Any,
-        sslcontext: Any,
-        waiter: Any = None,
-        *,
-        server_side: bool = False,
-        server_hostname: str | None = None,
-        extra: Any = None,
-        server: Any = None,
-        **timeouts: Any,
+    def _make_datagram_transport(
+        self, sock: socket.socket, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
     ) -> Any:
-        self._ensure_fd_no_transport(rawsock)
-        middle = sslproto.SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
-        self._make_stream_transport(rawsock, middle, None, extra, server)
-        return middle._app_transport
+        if not issubclass(type(sock), socket.socket) or sock.family not in _SOCKET_TYPES:
+            return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
+        self._ensure_fd_no_transport(sock)
+        return self._make_datagrams(sock, protocol, address, waiter, extra)
 
     def _start_serving(
         self,
@@ -266,53 +257,6 @@ class EventLoop(LoopCore, _Standard):  # type: ignore[misc]
         base_events._check_ssl_socket(sock)
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
-
-    # --- child processes ----------------------------------------------------------------------------------------
-
-    if sys.version_info < (3, 12):
-
-        async def _make_subprocess_transport(
-            self, protocol: Any, args: Any, shell: Any, stdin: Any, stdout: Any, stderr: Any, bufsize: Any, **more: Any
-        ) -> Any:
-            watcher = events.get_child_watcher()
-            if not isinstance(watcher, asyncio.ThreadedChildWatcher) or not hasattr(os, "pidfd_open"):
-                return await super()._make_subprocess_transport(
-                    protocol, args, shell, stdin, stdout, stderr, bufsize, **more
-                )
-            # The default watcher of this version starts a thread for each child. A descriptor of the child will do.
-            waiter = self.create_future()
-            transport = unix_events._UnixSubprocessTransport(
-                self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, **more
-            )
-            self._watch_child(transport)
-            try:
-                await waiter
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except BaseException:
-                transport.close()
-                await transport._wait()
-                raise
-            return transport
-
-        def _watch_child(self, transport: Any) -> None:
-            pid = transport.get_pid()
-            descriptor = os.pidfd_open(pid)
-            self._add_reader(descriptor, self._child_ended, pid, descriptor, transport)
-
-        def _child_ended(self, pid: int, descriptor: int, transport: Any) -> None:
-            self._remove_reader(descriptor)
-            os.close(descriptor)
-            try:
-                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            except ChildProcessError:
-                # Somebody else has waited for it.
-                code = 255
-                base_events.logger.warning(
-                    "child process pid %d exit status already read: will report returncode 255", pid
-                )
-            # One turn later, so that what the child has written is read first.
-            self.call_soon(self.call_soon, transport._process_exited, code)
 
     # --- for the native half ------------------------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ mod _tercet {
     #[pymodule_export]
     use super::{build_info, decide, machine, main};
     #[pymodule_export]
-    use crate::aio::{LoopCore, Operation};
+    use crate::aio::{LoopCore, Operation, TlsCore};
     #[pymodule_export]
     use crate::freight::Parcel;
     #[pymodule_export]

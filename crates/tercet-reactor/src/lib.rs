@@ -6,6 +6,7 @@
 //!
 //! `README.md` tells the life cycle, the guarantees and the memory ordering.
 
+mod record;
 #[cfg(not(loom))]
 mod slot;
 mod sync;
@@ -13,6 +14,7 @@ mod sys;
 mod timer;
 mod waker;
 
+pub use record::RecordMeter;
 #[cfg(not(loom))]
 pub use slot::{Direction, Slots};
 #[cfg(not(loom))]

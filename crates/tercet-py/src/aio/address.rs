@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyInt, PyString, PyTuple};
 
 /// An address as the system gives it.
 #[derive(Clone, Copy)]
@@ -32,6 +32,76 @@ impl Address {
         let ask = if is_peer { libc::getpeername } else { libc::getsockname };
         // SAFETY: there is room for any address.
         (unsafe { ask(fd, storage, len) } == 0).then_some(address)
+    }
+
+    /// Where it lies, and its length.
+    pub(super) fn span(&self) -> (*const libc::sockaddr, libc::socklen_t) {
+        ((&raw const self.storage).cast(), self.len)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        let len = (self.len as usize).min(size_of::<libc::sockaddr_storage>());
+        // SAFETY: the storage is that large, and was all zeros where nobody has written.
+        unsafe { std::slice::from_raw_parts((&raw const self.storage).cast(), len) }
+    }
+
+    /// Whether it is that of nobody in particular, as of a Unix socket that is not bound.
+    pub(super) fn is_unnamed(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether both are the same.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+
+    /// A number that is the same for the same address.
+    pub(super) fn hash(&self) -> usize {
+        self.bytes().iter().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)))
+    }
+
+    /// What a socket of the internet makes of an address whose host is a literal. `None` is for others to find out.
+    pub(super) fn from_python(fd: i32, address: &Bound<'_, PyAny>) -> Option<Self> {
+        let parts = address.cast_exact::<PyTuple>().ok()?;
+        let host = parts.get_item(0).ok()?;
+        let host = host.cast_exact::<PyString>().ok()?.to_str().ok()?.to_owned();
+        let number = |place: usize| parts.get_item(place).ok()?.cast_exact::<PyInt>().ok()?.extract::<u32>().ok();
+        let port = u16::try_from(number(1)?).ok()?.to_be();
+        let mut made = Self::default();
+        match Self::of(fd, false)?.family() {
+            libc::AF_INET if parts.len() == 2 => {
+                let place = (&raw mut made.storage).cast::<libc::sockaddr_in>();
+                let host: Ipv4Addr = host.parse().ok()?;
+                // SAFETY: the storage has room for it.
+                unsafe {
+                    (*place).sin_family = libc::AF_INET as libc::sa_family_t;
+                    (*place).sin_port = port;
+                    (*place).sin_addr.s_addr = u32::from(host).to_be();
+                }
+                made.len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            }
+            libc::AF_INET6 if (2..=4).contains(&parts.len()) => {
+                let place = (&raw mut made.storage).cast::<libc::sockaddr_in6>();
+                let host: Ipv6Addr = host.parse().ok()?;
+                let flow = if parts.len() > 2 { number(2).filter(|flow| *flow <= 0xF_FFFF)? } else { 0 };
+                let scope = if parts.len() > 3 { number(3)? } else { 0 };
+                // SAFETY: the storage has room for it.
+                unsafe {
+                    (*place).sin6_family = libc::AF_INET6 as libc::sa_family_t;
+                    (*place).sin6_port = port;
+                    (*place).sin6_addr.s6_addr = host.octets();
+                    (*place).sin6_flowinfo = flow.to_be();
+                    (*place).sin6_scope_id = scope;
+                }
+                made.len = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+            }
+            _ => return None,
+        }
+        Some(made)
+    }
+
+    fn family(&self) -> i32 {
+        i32::from(self.storage.ss_family)
     }
 
     /// What Python's sockets say.

@@ -24,7 +24,7 @@ use tercet_reactor::{Events, Selector, Slots, Timers, Waker};
 
 use super::errand::Errand;
 use super::object::{Own, Raw};
-use super::{handle, stream};
+use super::{channel, handle, stream};
 
 /// The token of the waker, which no descriptor can have.
 pub(super) const WAKER: u64 = u64::MAX;
@@ -75,7 +75,8 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     IS_PREPARED
         .get_or_try_init(py, || {
             handle::prepare(py)?;
-            stream::prepare(py)
+            stream::prepare(py)?;
+            channel::prepare(py)
         })
         .map(drop)
 }

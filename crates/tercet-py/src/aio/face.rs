@@ -14,7 +14,8 @@ use super::core::{LoopCore, this_thread};
 use super::errand::Errand;
 use super::turn::Turn;
 use super::watch::run_foreign;
-use super::{handle, listener, stream};
+use super::channel::Kind;
+use super::{datagram, handle, listener, pipe, stream};
 
 /// Lets the loop go, whatever becomes of its turns.
 struct Owned<'a>(&'a LoopCore);
@@ -203,6 +204,43 @@ impl LoopCore {
         backlog: i64,
     ) -> PyResult<()> {
         listener::listen(slf, protocol_factory, sock, server, backlog)
+    }
+
+    /// Make a transport for a socket of datagrams. It starts in the next turn.
+    #[pyo3(name = "_make_datagrams", signature = (sock, protocol, address=None, waiter=None, extra=None))]
+    fn make_datagrams<'py>(
+        slf: &Bound<'py, Self>,
+        sock: Bound<'py, PyAny>,
+        protocol: Bound<'py, PyAny>,
+        address: Option<Bound<'py, PyAny>>,
+        waiter: Option<Bound<'py, PyAny>>,
+        extra: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        datagram::make(slf, sock, protocol, address, waiter, extra)
+    }
+
+    /// Make a transport that reads from a pipe. It starts in the next turn.
+    #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
+    fn _make_pipe_reader<'py>(
+        slf: &Bound<'py, Self>,
+        pipe: Bound<'py, PyAny>,
+        protocol: Bound<'py, PyAny>,
+        waiter: Option<Bound<'py, PyAny>>,
+        extra: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        pipe::make(slf, Kind::ReadPipe, pipe, protocol, waiter, extra)
+    }
+
+    /// Make a transport that writes to a pipe. It starts in the next turn.
+    #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
+    fn _make_pipe_writer<'py>(
+        slf: &Bound<'py, Self>,
+        pipe: Bound<'py, PyAny>,
+        protocol: Bound<'py, PyAny>,
+        waiter: Option<Bound<'py, PyAny>>,
+        extra: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        pipe::make(slf, Kind::WritePipe, pipe, protocol, waiter, extra)
     }
 
     /// Take a descriptor from its transport for a while, or give it back.

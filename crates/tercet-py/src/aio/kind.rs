@@ -126,14 +126,23 @@ pub(super) unsafe fn free(object: Raw) {
 
 /// The table that says where weak references are.
 pub(super) fn weak_references_at(offset: usize) -> *mut c_void {
-    let member = ffi::PyMemberDef {
-        name: c"__weaklistoffset__".as_ptr(),
+    leak(vec![place(c"__weaklistoffset__", offset)], ffi::PyMemberDef::default())
+}
+
+/// The table that says where weak references are, and where a dictionary for the attributes of others.
+pub(super) fn places(weak_references: usize, dict: usize) -> *mut c_void {
+    let places = vec![place(c"__weaklistoffset__", weak_references), place(c"__dictoffset__", dict)];
+    leak(places, ffi::PyMemberDef::default())
+}
+
+fn place(name: &'static CStr, offset: usize) -> ffi::PyMemberDef {
+    ffi::PyMemberDef {
+        name: name.as_ptr(),
         type_code: ffi::Py_T_PYSSIZET,
         offset: offset as isize,
         flags: ffi::Py_READONLY,
         doc: std::ptr::null(),
-    };
-    leak(vec![member], ffi::PyMemberDef::default())
+    }
 }
 
 /// An error that is raised already, kept while something else is done.

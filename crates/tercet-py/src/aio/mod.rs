@@ -10,6 +10,9 @@
 //! | `schedule` | `call_soon`, `call_soon_threadsafe`, `call_later`, `call_at` |
 //! | `watch` | `add_reader`, `add_writer`, and what is watched otherwise |
 //! | `stream` | the transport of TCP and Unix sockets; `methods`, `reading`, `writing`, `outbox`, `address` are its parts |
+//! | `channel`, `channel_face` | what the transports of datagrams and of pipes have in common |
+//! | `datagram`, `pipe` | those transports |
+//! | `tls` | the hot half of TLS |
 //! | `listener` | accepting connections for a server |
 //! | `socket` | `sock_recv`, `sock_sendall` and their like |
 //! | `kind`, `object` | types made by hand, and the references in their instances |
@@ -27,7 +30,10 @@
 //! touch is the letter box of `call_soon_threadsafe` (`core`).
 
 mod address;
+mod channel;
+mod channel_face;
 mod core;
+mod datagram;
 mod errand;
 mod face;
 mod handle;
@@ -36,10 +42,12 @@ mod listener;
 mod methods;
 mod object;
 mod outbox;
+mod pipe;
 mod reading;
 mod schedule;
 mod socket;
 mod stream;
+mod tls;
 mod turn;
 mod watch;
 mod writing;
@@ -47,3 +55,4 @@ mod writing;
 pub(crate) use self::core::LoopCore;
 pub(crate) use self::schedule::add_fast_methods;
 pub(crate) use self::socket::Operation;
+pub(crate) use self::tls::TlsCore;

@@ -8,6 +8,7 @@ use std::cell::{Cell, UnsafeCell};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
 
 /// A pointer to an object, borrowed or owned as the name of its place says.
 pub(super) type Raw = *mut ffi::PyObject;
@@ -73,6 +74,16 @@ impl Slot {
         let old = self.0.replace(std::ptr::null_mut());
         // SAFETY: the field owned the reference, and whoever has a `Slot` is attached.
         unsafe { ffi::Py_XDECREF(old) };
+    }
+
+    /// For the garbage collector, as `PyO3` has it.
+    ///
+    /// # Safety
+    /// Nobody else touches the field meanwhile.
+    pub(super) unsafe fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // SAFETY: a field is a pointer to a live object or null, as is an optional reference.
+        let object = unsafe { &*std::ptr::from_ref(&self.0).cast::<Option<Py<PyAny>>>() };
+        visit.call(object)
     }
 
     /// For the garbage collector.

@@ -17,6 +17,7 @@ use pyo3::types::PyBytes;
 use super::core::{BUFFER, LoopCore};
 use super::object::{Raw, call_method0, call_method1, ends_the_loop, os_error};
 use super::stream::{Wire, flag};
+use super::tls;
 use super::turn::Turn;
 
 /// What a read comes to.
@@ -86,6 +87,20 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// The bytes.
+    ///
+    /// # Safety
+    /// Nobody writes to them as long as they are borrowed.
+    pub(super) unsafe fn bytes(&self) -> &[u8] {
+        if self.0.len == 0 {
+            return &[];
+        }
+        // SAFETY: the view is held, and as asked for above.
+        unsafe { std::slice::from_raw_parts(self.0.buf.cast(), self.0.len as usize) }
+    }
+}
+
 impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: the view was filled above; whoever has it is attached.
@@ -103,7 +118,32 @@ pub(super) fn readable(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
     if let Err(error) = turn.enter(wire.stream.context.raw()) {
         return wire.fail(error, "Fatal read error on socket transport");
     }
-    if wire.stream.has(flag::BUFFERED) { read_into(turn, &wire) } else { read(turn, &wire) }
+    match () {
+        () if wire.stream.has(flag::SECURE) => read_secure(turn, &wire),
+        () if wire.stream.has(flag::BUFFERED) => read_into(turn, &wire),
+        () => read(turn, &wire),
+    }
+}
+
+/// Reads for TLS, which takes what has come out of the loop's buffer.
+fn read_secure(turn: &Turn<'_>, wire: &Wire<'_>) -> PyResult<()> {
+    let fd = wire.stream.fd.get();
+    let received = turn.core.with_buffer(|buffer| {
+        let start = buffer.as_mut_ptr();
+        receive(fd, start, buffer.len()).map(|count| (start, count))
+    });
+    match received {
+        Ok((_, None)) => Ok(()),
+        Ok((_, Some(0))) => end(turn, wire),
+        Ok((start, Some(count))) => {
+            let protocol = wire.stream.protocol.or_none(wire.py);
+            match tls::received(&protocol, start, count) {
+                Ok(()) => Ok(()),
+                Err(error) => fail(turn, wire, error, "Fatal error: protocol.buffer_updated() call failed."),
+            }
+        }
+        Err(error) => fail(turn, wire, os_error(wire.py, &error), "Fatal read error on socket transport"),
+    }
 }
 
 fn read(turn: &Turn<'_>, wire: &Wire<'_>) -> PyResult<()> {

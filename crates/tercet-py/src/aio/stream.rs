@@ -34,7 +34,7 @@ use super::errand::Errand;
 use super::object::{Own, Raw, Slot, call_method0, call_method1, ends_the_loop};
 use super::outbox::Outbox;
 use super::turn::Turn;
-use super::{kind, methods, reading};
+use super::{kind, methods, reading, tls};
 
 // Relaxed: all are set once, while a lock is held that every reader has held since.
 static CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(std::ptr::null_mut());
@@ -57,6 +57,8 @@ pub(super) mod flag {
     /// It waits until the system takes more.
     pub(in crate::aio) const BLOCKED: u16 = 64;
     pub(in crate::aio) const STARTED: u16 = 128;
+    /// The protocol is the native half of TLS, and takes what is read as it is.
+    pub(in crate::aio) const SECURE: u16 = 256;
 }
 
 /// The fields of a transport.
@@ -218,6 +220,11 @@ impl Stream {
     }
 }
 
+/// The transport of ours that an object is, if it is one.
+pub(super) fn as_wire<'py>(object: &Bound<'py, PyAny>) -> Option<Wire<'py>> {
+    (object.get_type_ptr() == CLASS.load(Ordering::Relaxed)).then(|| Wire::new(object))
+}
+
 /// A transport that somebody acts upon, and owns meanwhile.
 pub(super) struct Wire<'py> {
     pub(super) py: Python<'py>,
@@ -259,6 +266,11 @@ impl<'py> Wire<'py> {
             self.stream.mark(flag::BUFFERED);
         } else {
             self.stream.unmark(flag::BUFFERED);
+        }
+        if tls::is_ours(protocol) {
+            self.stream.mark(flag::SECURE);
+        } else {
+            self.stream.unmark(flag::SECURE);
         }
         self.stream.protocol.set(protocol);
         Ok(())

@@ -290,7 +290,7 @@ fn is_data(data: &Bound<'_, PyAny>) -> bool {
 }
 
 /// What is kept of data; nothing if it is empty.
-fn piece_of(data: &Bound<'_, PyAny>) -> PyResult<Option<Piece>> {
+pub(super) fn piece_of(data: &Bound<'_, PyAny>) -> PyResult<Option<Piece>> {
     if let Ok(bytes) = data.cast::<PyBytes>() {
         return Ok((!bytes.as_bytes().is_empty()).then(|| Piece::Held(bytes.clone().unbind())));
     }
