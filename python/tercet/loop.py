@@ -29,6 +29,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
+from tercet import streams
 from tercet._tercet import LoopCore, Operation
 from tercet.loop_selector import LoopSelector
 from tercet.thread_pool import ThreadPoolExecutor
@@ -130,6 +131,8 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
         **timeouts: Any,
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
+        if type(protocol) is asyncio.StreamReaderProtocol:
+            streams._adopt(protocol)
         middle = sslproto.SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         self._make_stream_transport(rawsock, middle, None, extra, server)
         return middle._app_transport

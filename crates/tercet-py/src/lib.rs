@@ -40,6 +40,8 @@ mod _tercet {
     #[pymodule_export]
     use super::{build_info, decide, machine, main};
     #[pymodule_export]
+    use crate::aio::flow::{Inbox, equip};
+    #[pymodule_export]
     use crate::aio::{LoopCore, Operation};
     #[pymodule_export]
     use crate::future::Future;

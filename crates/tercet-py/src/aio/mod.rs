@@ -10,6 +10,7 @@
 //! | `schedule` | `call_soon`, `call_soon_threadsafe`, `call_later`, `call_at` |
 //! | `watch` | `add_reader`, `add_writer`, and what is watched otherwise |
 //! | `stream` | the transport of TCP and Unix sockets; `methods`, `reading`, `writing`, `outbox`, `address` are its parts |
+//! | `flow` | readers and writers of `asyncio`'s streams |
 //! | `listener` | accepting connections for a server |
 //! | `socket` | `sock_recv`, `sock_sendall` and their like |
 //! | `kind`, `object` | types made by hand, and the references in their instances |
@@ -30,6 +31,7 @@ mod address;
 mod core;
 mod errand;
 mod face;
+pub(crate) mod flow;
 mod handle;
 mod kind;
 mod listener;

@@ -75,6 +75,12 @@ impl Slot {
         unsafe { ffi::Py_XDECREF(old) };
     }
 
+    /// For the garbage collector, where `PyO3` asks.
+    pub(super) fn show(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        // SAFETY: an owned pointer that may be null has the layout of an optional reference, and nobody writes during the call.
+        visit.call(unsafe { &*self.0.as_ptr().cast::<Option<Py<PyAny>>>() })
+    }
+
     /// For the garbage collector.
     pub(super) fn visit(&self, visit: ffi::visitproc, arg: *mut std::ffi::c_void) -> i32 {
         let object = self.0.get();

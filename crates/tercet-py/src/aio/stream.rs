@@ -34,7 +34,7 @@ use super::errand::Errand;
 use super::object::{Own, Raw, Slot, call_method0, call_method1, ends_the_loop};
 use super::outbox::Outbox;
 use super::turn::Turn;
-use super::{kind, methods, reading};
+use super::{flow, kind, methods, reading};
 
 // Relaxed: all are set once, while a lock is held that every reader has held since.
 static CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(std::ptr::null_mut());
@@ -112,6 +112,12 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     SERVERS_KNOW_CLIENTS.store(py.version_info() >= (3, 13), Ordering::Relaxed);
     CLASS.store(class.into_ptr().cast(), Ordering::Relaxed);
     Ok(())
+}
+
+/// Whether it is a transport of ours.
+pub(super) fn is_ours(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: the object lives.
+    unsafe { ffi::Py_TYPE(object.as_ptr()) == CLASS.load(Ordering::Relaxed) }
 }
 
 /// What a transport is made of.
@@ -254,6 +260,7 @@ impl<'py> Wire<'py> {
     }
 
     pub(super) fn set_protocol(&self, protocol: &Bound<'py, PyAny>) -> PyResult<()> {
+        flow::adopt(protocol)?;
         let class = buffered_protocol(self.py)?;
         if protocol.is_instance(&class)? {
             self.stream.mark(flag::BUFFERED);
