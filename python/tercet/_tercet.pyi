@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future as _AnyFuture
 from contextvars import Context
-from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, final
+from typing import Any, Generic, ParamSpec, Self, TypedDict, TypeVar, final
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import disjoint_base
 
 __all__ = [
     "Completions",

@@ -1,9 +1,10 @@
 """The event loop: `run`, `new_event_loop`, `install`, `EventLoop`.
 
-`EventLoop` is two halves in one object. The native one (`tercet._tercet.LoopCore`) has what is hot: handles, timers, the turn,
-watches of descriptors, operations on sockets, the transport of TCP and Unix sockets, and accepting connections. The other one is
-`asyncio.SelectorEventLoop` itself, whose slow half is kept: connecting, servers, TLS, subprocesses, executors, signals,
-asynchronous generators, and everything else that a version of Python has. So every method is there on every version, with its semantics.
+`EventLoop` is two halves in one object. The native one (`tercet._tercet.LoopCore`) has what is hot: handles, timers,
+the turn, watches of descriptors, operations on sockets, the transport of TCP and Unix sockets, and accepting
+connections. The other one is `asyncio.SelectorEventLoop` itself, whose slow half is kept: connecting, servers, TLS,
+subprocesses, executors, signals, asynchronous generators, and all else that a version of Python has. So every method is
+there on every version, with its semantics.
 
 Examples
 --------
@@ -15,16 +16,19 @@ Examples
 42
 """
 
-# What the native half asks for by name begins with an underscore and stands under "for the native half". Which attributes of
-# asyncio's are read is written at each place; they are the same from 3.11 to 3.15 unless said otherwise.
+# What the native half asks for by name begins with an underscore and stands under "for the native half". What is read
+# of asyncio's insides is the same from 3.11 to 3.15 unless said otherwise.
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
-from asyncio import base_events, constants, events, format_helpers, sslproto, trsock
+from asyncio import base_events as _base_events
+from asyncio import constants, events, format_helpers, sslproto, trsock
+from asyncio import unix_events as _unix_events
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, TypeVar
@@ -38,11 +42,16 @@ __all__ = ["EventLoop", "EventLoopPolicy", "install", "new_event_loop", "run"]
 
 _T = TypeVar("_T")
 
+# The insides of asyncio have no types.
+base_events: Any = _base_events
+unix_events: Any = _unix_events
+_Standard: Any = asyncio.SelectorEventLoop
+
 _HAS_DEBUG_FORMAT = sys.version_info >= (3, 13)
 _SOCKET_TYPES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
-class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
+class EventLoop(LoopCore, _Standard):  # type: ignore[misc]
     """An event loop of `asyncio` whose engine is native.
 
     Everything of `asyncio.AbstractEventLoop` is there, with the behaviour of the standard loop. What differs:
@@ -60,6 +69,8 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
     >>> loop.close()
     """
 
+    _default_executor: Executor | None
+
     def __init__(self) -> None:
         super().__init__(LoopSelector(self))
 
@@ -75,6 +86,49 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
         super().close()
         if not was_closed:
             self._release()
+
+    def run_forever(self) -> None:
+        """Run until `stop` is called.
+
+        Raises
+        ------
+        RuntimeError
+            When the loop is closed, or this thread runs a loop already.
+        """
+        is_guarded = self._guard_signals()
+        try:
+            super().run_forever()
+        finally:
+            if is_guarded and not self._signal_handlers:
+                signal.set_wakeup_fd(-1)
+
+    def _guard_signals(self) -> bool:
+        """Have every signal end the loop's sleep, in the main thread: one may come just before it sleeps."""
+        if self._closed or self.is_running():
+            return False
+        try:
+            before = signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
+        except ValueError:
+            # Signals are of the main thread alone.
+            return False
+        if before != -1:
+            signal.set_wakeup_fd(before)
+        return before == -1
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - asyncio's name
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """Look up a host: see `asyncio.loop.getaddrinfo`. What is an address already needs no thread."""
+        if not self._debug and (port is None or isinstance(port, int)) and _is_address(host):
+            return socket.getaddrinfo(host, port, family, type, proto, flags | socket.AI_NUMERICHOST)
+        return await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
 
     # --- executors ----------------------------------------------------------------------------------------------
 
@@ -174,25 +228,25 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
 
     # --- operations on sockets ----------------------------------------------------------------------------------
 
-    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+    async def sock_recv(self, sock: socket.socket, n: int) -> Any:
         """Receive at most `n` bytes from a socket: see `asyncio.loop.sock_recv`."""
         self._check_socket(sock)
         done: Any = self._operate("recv", sock, n)
         return done if type(done) is not Operation else await _outcome(done)
 
-    async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
+    async def sock_recv_into(self, sock: socket.socket, buf: Any) -> Any:
         """Receive into a buffer: see `asyncio.loop.sock_recv_into`."""
         self._check_socket(sock)
         done: Any = self._operate("recv_into", sock, buf)
         return done if type(done) is not Operation else await _outcome(done)
 
-    async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+    async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> Any:
         """Receive a datagram and its address: see `asyncio.loop.sock_recvfrom`."""
         self._check_socket(sock)
         done: Any = self._operate("recvfrom", sock, bufsize)
         return done if type(done) is not Operation else await _outcome(done)
 
-    async def sock_recvfrom_into(self, sock: socket.socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
+    async def sock_recvfrom_into(self, sock: socket.socket, buf: Any, nbytes: int = 0) -> Any:
         """Receive a datagram into a buffer, and its address: see `asyncio.loop.sock_recvfrom_into`."""
         self._check_socket(sock)
         done: Any = self._operate("recvfrom_into", sock, buf, nbytes or len(buf))
@@ -205,7 +259,7 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
         if type(done) is Operation:
             await _outcome(done)
 
-    async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
+    async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> Any:
         """Send a datagram to an address: see `asyncio.loop.sock_sendto`."""
         self._check_socket(sock)
         done: Any = self._operate("sendto", sock, data, address)
@@ -228,11 +282,9 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
                 return await super()._make_subprocess_transport(
                     protocol, args, shell, stdin, stdout, stderr, bufsize, **more
                 )
-            # The default watcher of this version starts a thread for each child; a descriptor of the child does as well.
-            from asyncio.unix_events import _UnixSubprocessTransport
-
+            # The default watcher of this version starts a thread for each child. A descriptor of the child will do.
             waiter = self.create_future()
-            transport = _UnixSubprocessTransport(
+            transport = unix_events._UnixSubprocessTransport(
                 self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, **more
             )
             self._watch_child(transport)
@@ -300,9 +352,7 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
             "socket": trsock.TransportSocket(sock),
         }
         self.call_exception_handler(context)
-        self.call_later(
-            constants.ACCEPT_RETRY_DELAY, self._accept_again, protocol_factory, sock, server, backlog
-        )
+        self.call_later(constants.ACCEPT_RETRY_DELAY, self._accept_again, protocol_factory, sock, server, backlog)
 
     def _accept_again(self, protocol_factory: Any, sock: socket.socket, server: Any, backlog: int) -> None:
         if sock.fileno() >= 0:
@@ -319,6 +369,19 @@ async def _outcome(operation: Any) -> Any:
     finally:
         # An error leads to its frames, and through them to what leads back.
         del operation
+
+
+def _is_address(host: Any) -> bool:
+    """Say whether a host is written as a number."""
+    if not isinstance(host, str):
+        return False
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
 
 
 class _Lent:
@@ -387,8 +450,6 @@ def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
 
 def _default_policy() -> Any:
     """Return the class of the default policy, where there are still policies; in 3.14 its name got an underscore."""
-    from asyncio import unix_events
-
     for name in ("_DefaultEventLoopPolicy", "DefaultEventLoopPolicy"):
         if found := getattr(unix_events, name, None):
             return found

@@ -1,7 +1,7 @@
 """What an event loop watches, as a selector that can be looked at.
 
-`asyncio.SelectorEventLoop` has a selector, and programs look into it. The loop's native half keeps the watches itself; this is the
-window through which they are seen.
+`asyncio.SelectorEventLoop` has a selector, and programs look into it. The loop's native half keeps the watches itself;
+this is the window through which they are seen.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ class LoopSelector(selectors.BaseSelector):
     def _refuse(self) -> NoReturn:
         raise RuntimeError("the selector of a tercet event loop is read-only: use `loop.add_reader` and its like")
 
-    def register(self, fileobj: Any, events: int, data: Any = None) -> NoReturn:
+    def register(self, fileobj: Any, events: int, data: Any = None) -> NoReturn:  # noqa: ARG002
         """Refuse: the loop's own methods do this."""
         self._refuse()
 
-    def unregister(self, fileobj: Any) -> NoReturn:
+    def unregister(self, fileobj: Any) -> NoReturn:  # noqa: ARG002
         """Refuse: the loop's own methods do this."""
         self._refuse()
 
-    def modify(self, fileobj: Any, events: int, data: Any = None) -> NoReturn:
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> NoReturn:  # noqa: ARG002
         """Refuse: the loop's own methods do this."""
         self._refuse()
 
-    def select(self, timeout: float | None = None) -> NoReturn:
+    def select(self, timeout: float | None = None) -> NoReturn:  # noqa: ARG002
         """Refuse: the loop's turn does this."""
         self._refuse()
 

@@ -267,12 +267,14 @@ def test_a_loop_runs_once_at_a_time(loop: Loop) -> None:
 
 
 def test_cycles_through_handles_are_collected(make_loop: Any) -> None:
-    loop = make_loop()
-    gone = weakref.ref(loop)
-    timer = loop.call_later(3600, lambda: loop)
-    handle = loop.call_soon(lambda: (loop, timer, handle))
-    loop.close()
-    del loop, timer, handle
+    def make() -> weakref.ref[Loop]:
+        loop = make_loop()
+        timer = loop.call_later(3600, lambda: loop)
+        handle = loop.call_soon(lambda: (loop, timer, handle))
+        loop.close()
+        return weakref.ref(loop)
+
+    gone = make()
     gc.collect()
     assert gone() is None
 

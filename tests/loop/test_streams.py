@@ -221,7 +221,9 @@ DEEDS: dict[str, Callable[[Recorder], Any]] = {
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-@pytest.mark.parametrize("where", ["connection_made", "data_received", "eof_received", "pause_writing", "connection_lost"])
+@pytest.mark.parametrize(
+    "where", ["connection_made", "data_received", "eof_received", "pause_writing", "connection_lost"]
+)
 def test_protocols_may_do_anything_anywhere(loop: Loop, where: str, deed: str) -> None:
     reports: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, report: reports.append(report))
@@ -348,9 +350,7 @@ def test_buffered_protocols(loop: Loop, size: int) -> None:
 def test_extra_info(loop: Loop) -> None:
     async def main() -> None:
         made: asyncio.Future[Recorder] = loop.create_future()
-        server = await loop.create_server(
-            lambda: Recorder(loop, connection_made=made.set_result), "127.0.0.1", 0
-        )
+        server = await loop.create_server(lambda: Recorder(loop, connection_made=made.set_result), "127.0.0.1", 0)
         address = server.sockets[0].getsockname()
         transport, client = await loop.create_connection(lambda: Recorder(loop), *address)
         far = (await made).transport
@@ -379,9 +379,9 @@ def test_an_unclosed_transport_warns_and_is_closed(loop: Loop) -> None:
         return far
 
     far = loop.run_until_complete(main())
-    with far, pytest.warns(ResourceWarning, match="unclosed transport"):
-        gc.collect()
-        gc.collect()
+    with far:
+        with pytest.warns(ResourceWarning, match="unclosed transport"):
+            gc.collect()
         assert far.recv(1) == b""
 
 
@@ -404,8 +404,8 @@ def test_the_loop_ends_while_transports_are_open(own_loop: tercet.EventLoop) -> 
     own_loop.close()
     with far:
         assert far.recv(1) == b"x"
+        del protocol
         with pytest.warns(ResourceWarning, match="unclosed transport"):
-            del protocol
             gc.collect()
         assert far.recv(1) == b""
 

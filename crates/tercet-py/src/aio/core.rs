@@ -41,7 +41,8 @@ pub(super) struct LetterBox {
 #[pyclass(module = "tercet._tercet", subclass, frozen)]
 pub(crate) struct LoopCore {
     pub(super) selector: Own<Option<Arc<Selector>>>,
-    pub(super) events: Own<Events>,
+    /// Where the selector puts what it finds. It is taken while it is used.
+    pub(super) events: Own<Option<Events>>,
     pub(super) slots: Own<Slots<Errand>>,
     pub(super) timers: Own<Timers<Py<PyAny>>>,
     pub(super) ready: Own<VecDeque<Errand>>,
@@ -92,7 +93,7 @@ impl LoopCore {
         let waker = Arc::new(Waker::new(&selector, WAKER)?);
         Ok(Self {
             selector: Own::new(Some(Arc::new(selector))),
-            events: Own::new(Events::default()),
+            events: Own::new(None),
             slots: Own::new(Slots::default()),
             timers: Own::new(Timers::default()),
             ready: Own::new(VecDeque::new()),
@@ -170,9 +171,11 @@ impl LoopCore {
         let letters = letter_box.as_mut().map(|letter_box| std::mem::take(&mut letter_box.letters));
         drop(letter_box);
         let letters = letters.unwrap_or_default();
-        let has_any = !letters.is_empty();
+        if letters.is_empty() {
+            return false;
+        }
         self.ready.with(|ready| ready.extend(letters.into_iter().map(|object| Errand { object, act: handle::run })));
-        has_any
+        true
     }
 
     /// Marks one timer of the heap as dead.

@@ -169,10 +169,10 @@ fn at<'py>(
     Ok(timer)
 }
 
-fn refuse_none(value: Raw, name: &str) -> PyResult<()> {
+fn refuse_none(value: Raw, words: &'static str) -> PyResult<()> {
     // SAFETY: None lives for ever.
     if value == unsafe { ffi::Py_None() } {
-        return Err(PyTypeError::new_err(format!("{name} cannot be None")));
+        return Err(PyTypeError::new_err(words));
     }
     Ok(())
 }
@@ -197,12 +197,12 @@ fast! {
         soon_threadsafe(py, object, &arguments)
     };
     call_at, "call_at", ["when", "callback"], |py, object, arguments| {
-        refuse_none(arguments.positional[0], "when")?;
+        refuse_none(arguments.positional[0], "when cannot be None")?;
         let when = Bound::from_borrowed_ptr(py, arguments.positional[0]);
         at(&owner_of(py, object), when, &arguments.later(object, 1), "call_at").map(Bound::into_ptr)
     };
     call_later, "call_later", ["delay", "callback"], |py, object, arguments| {
-        refuse_none(arguments.positional[0], "delay")?;
+        refuse_none(arguments.positional[0], "delay must not be None")?;
         let delay = Bound::from_borrowed_ptr(py, arguments.positional[0]);
         let now = pyo3::types::PyFloat::new(py, tercet_reactor::clock_ns() as f64 / 1e9);
         let when = now.add(delay)?;

@@ -533,13 +533,9 @@ unsafe extern "C" fn finalize(object: Raw) {
         crate::door::called((), |py| {
             let wire = Wire::of(py, object);
             if wire.stream.fd.get() >= 0 {
-                let words = format!("unclosed transport {}", wire.object.repr()?);
-                let details = PyDict::new(py);
-                details.set_item("source", &wire.object)?;
-                let category = py.get_type::<pyo3::exceptions::PyResourceWarning>();
-                let warned = py.import("warnings")?.getattr("warn")?.call((words, category), Some(&details));
-                if let Err(error) = warned {
-                    error.write_unraisable(py, Some(&wire.object));
+                // This one keeps silent when the interpreter ends, when nothing can be imported any more.
+                if ffi::PyErr_ResourceWarning(object, 1, c"unclosed transport %R".as_ptr(), object) < 0 {
+                    PyErr::fetch(py).write_unraisable(py, Some(&wire.object));
                 }
                 wire.hang_up()?;
                 // Since 3.13 a server knows its clients by weak references.

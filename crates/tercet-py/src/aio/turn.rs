@@ -35,7 +35,7 @@ use crate::door::Door;
 const ERRANDS_BETWEEN: u32 = 64;
 const NS_BETWEEN: u64 = 250_000;
 
-/// A thread that does the errands of a loop.
+/// A thread that does the errands of a loop. It leaves its context even when it panics.
 pub(super) struct Turn<'py> {
     pub(super) py: Python<'py>,
     pub(super) owner: Bound<'py, LoopCore>,
@@ -127,7 +127,7 @@ impl<'py> Turn<'py> {
         socket::end_rests(self);
         let selector = core.selector()?;
         core.slots.with(|slots| slots.apply(&selector));
-        let mut events = core.events.with(std::mem::take);
+        let mut events = core.events.with(Option::take).unwrap_or_default();
         let found = if is_busy { selector.wait(&mut events, Some(0)) } else { self.sleep(&selector, &mut events) };
         core.asked_ns.set(clock_ns());
         let result = match found {
@@ -136,7 +136,7 @@ impl<'py> Turn<'py> {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error.into()),
         };
-        core.events.with(|place| *place = events);
+        core.events.with(|place| *place = Some(events));
         result?;
         // A signal may have come, and no Python has run since.
         self.py.check_signals()
@@ -218,5 +218,11 @@ impl<'py> Turn<'py> {
             errand.run(self)?;
         }
         Ok(())
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }

@@ -129,10 +129,12 @@ impl<'py> Wire<'py> {
     fn fail_to_write(&self, error: PyErr) -> PyResult<()> {
         let unsent = self.stream.outbox.with(Outbox::clear);
         drop(unsent);
-        let waiter = self.stream.empty_waiter.get(self.py);
-        let told = waiter.map(|waiter| waiter.call_method1("set_exception", (error.value(self.py),)));
-        self.fail(error, "Fatal write error on socket transport")?;
-        told.transpose().map(drop)
+        if let Some(waiter) = self.stream.empty_waiter.get(self.py) {
+            if !waiter.call_method0("done")?.is_truthy()? {
+                waiter.call_method1("set_exception", (error.value(self.py),))?;
+            }
+        }
+        self.fail(error, "Fatal write error on socket transport")
     }
 
     /// Whether anything may be written, as `asyncio` words it.
