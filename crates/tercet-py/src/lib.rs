@@ -42,6 +42,8 @@ mod _tercet {
     #[pymodule_export]
     use crate::aio::flow::{Inbox, equip};
     #[pymodule_export]
+    use crate::aio::guard::{close_guard, is_guarding};
+    #[pymodule_export]
     use crate::aio::{LoopCore, Operation};
     #[pymodule_export]
     use crate::future::Future;

@@ -11,6 +11,7 @@
 //! | `watch` | `add_reader`, `add_writer`, and what is watched otherwise |
 //! | `stream` | the transport of TCP and Unix sockets; `methods`, `reading`, `writing`, `outbox`, `address` are its parts |
 //! | `flow` | readers and writers of `asyncio`'s streams |
+//! | `guard` | telling of a blocked loop |
 //! | `listener` | accepting connections for a server |
 //! | `socket` | `sock_recv`, `sock_sendall` and their like |
 //! | `kind`, `object` | types made by hand, and the references in their instances |
@@ -32,6 +33,7 @@ mod core;
 mod errand;
 mod face;
 pub(crate) mod flow;
+pub(crate) mod guard;
 mod handle;
 mod kind;
 mod listener;
