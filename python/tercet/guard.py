@@ -1,19 +1,21 @@
 """The guard of the event loop: a blocked loop names itself.
 
-A callback, or a task between two awaits, that runs for longer than `loop.slow_callback_duration` (a tenth of a second unless it is
-set) holds up everything else on the loop. A thread that needs no GIL looks at the loop a few times in that period, and when the loop
-is still at the same thing it reports, while that goes on, the Python line that blocks, the stack, and for how long it has; and once
-more when it is over. This works in production and costs the loop one store per callback.
+A callback, or a task between two awaits, that runs for longer than `loop.slow_callback_duration` (a tenth of a second
+unless it is set) holds up everything else on the loop. A thread that needs no GIL looks at the loop a few times in that
+period, and when the loop is still at the same thing it reports, while that goes on, the Python line that blocks, the
+stack, and for how long it has; and once more when it is over. This works in production and costs the loop one store per
+callback.
 
-By default reports are warnings of the logger ``asyncio``: there the standard loop reports slow callbacks in debug mode, so that is
-where people look and what they have configured. `set_block_handler` takes something else.
+By default reports are warnings of the logger ``asyncio``: there the standard loop reports slow callbacks in debug mode,
+so that is where people look and what they have configured. `set_block_handler` takes something else.
 
 - The same line is reported once in ten seconds; the next report says how many were left out.
 - Native code that keeps the GIL cannot be looked into: it is reported when it is over, or when it calls Python.
 - Nothing is reported while a debugger holds the thread: when a frame of it is traced, or belongs to a debugger.
-- ``loop.slow_callback_duration = math.inf`` or ``loop.is_guarded = False`` switches the guard off. Less than ten milliseconds
-  counts as ten. A loop that was off when it began to run is watched from its next run on.
-- The thread exists while a guarded loop runs and for a second after; a child made by `os.fork` has none until it runs a loop.
+- ``loop.slow_callback_duration = math.inf`` or ``loop.is_guarded = False`` switches the guard off. Less than ten
+  milliseconds counts as ten. A loop that was off when it began to run is watched from its next run on.
+- The thread exists while a guarded loop runs and for a second after; a child made by `os.fork` has none until it runs a
+  loop.
 
 Examples
 --------
@@ -38,6 +40,7 @@ import math
 import sys
 import time
 import traceback
+from asyncio.log import logger
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
@@ -67,8 +70,8 @@ class Block:
     thread_id
         The thread that runs the loop.
     stack
-        The frames of the callback, the outermost first; empty where no Python runs, or where the loop went on before it could be
-        looked at.
+        The frames of the callback, the outermost first; empty where no Python runs, or where the loop went on before it
+        could be looked at.
     is_over
         Whether the loop has gone on.
     left_out
@@ -151,8 +154,8 @@ class Guarded:
 
     def _apply_patience(self) -> None:
         patience = self._slow_callback_duration
-        is_finite = isinstance(patience, (int, float)) and math.isfinite(patience)
-        self._set_patience(patience if self._is_guarded and is_finite else None)  # type: ignore[attr-defined]
+        is_on = self._is_guarded and math.isfinite(patience)
+        self._set_patience(patience if is_on else None)  # type: ignore[attr-defined]
 
     def set_block_handler(self, handler: BlockHandler | None) -> None:
         """Say who is told when a callback blocks the loop.
@@ -160,8 +163,8 @@ class Guarded:
         Parameters
         ----------
         handler
-            Called as ``handler(loop, block)``, in a thread of its own, while the loop is blocked and again when it goes on. It must
-            not wait for the loop. None for the default, which logs a warning.
+            Called as ``handler(loop, block)``, in a thread of its own, while the loop is blocked and again when it goes
+            on. It must not wait for the loop. None for the default, which logs a warning.
 
         Raises
         ------
@@ -199,7 +202,7 @@ class Guarded:
             What blocks it.
         """
         trace = "".join(block.stack.format()).rstrip() if not block.is_over else ""
-        asyncio.log.logger.warning("%s%s%s", block, "\n" if trace else "", trace)
+        logger.warning("%s%s%s", block, "\n" if trace else "", trace)
 
     # --- for the native half, in the thread of the guard --------------------------------------------------------
 
@@ -223,7 +226,7 @@ class Guarded:
         left_out = self._left_out(place)
         if left_out is None:
             return
-        summary = traceback.StackSummary.extract(reversed(stack))  # type: ignore[arg-type]
+        summary = traceback.StackSummary.extract(reversed(stack))
         block = Block(duration, thread, summary, left_out=left_out)
         self._open_block = block
         self._tell(block)
@@ -252,7 +255,7 @@ class Guarded:
             else:
                 self._block_handler(self, block)
         except Exception:
-            asyncio.log.logger.error("Unhandled error in block handler", exc_info=True)
+            logger.error("Unhandled error in block handler", exc_info=True)
 
 
 def _is_debugged(frame: FrameType) -> bool:

@@ -1,10 +1,11 @@
-"""Streams whose insides are native: `StreamReader`, `StreamWriter`, `StreamReaderProtocol`.
+r"""Streams whose insides are native: `StreamReader`, `StreamWriter`, `StreamReaderProtocol`.
 
-Programs go on to call `asyncio.open_connection` and `asyncio.start_server`. On tercet's loop the readers and writers that these give
-are of the classes below, which are subclasses of asyncio's. They do what asyncio's do, with its limits, errors and pauses.
+Programs go on to call `asyncio.open_connection` and `asyncio.start_server`. On tercet's loop the readers and writers
+that these give are of the classes below, which are subclasses of asyncio's. They do what asyncio's do, with its limits,
+errors and pauses.
 
-A read that finds its data returns without a future. What a method returns is awaited, or given to a task, as a coroutine is; it is
-one to `asyncio.iscoroutine`, though not to `inspect.iscoroutine`.
+A read that finds its data returns without a future. What a method returns is awaited, or given to a task, as a
+coroutine is; it is one to `asyncio.iscoroutine`, though not to `inspect.iscoroutine`.
 
 Examples
 --------
@@ -17,17 +18,17 @@ Examples
 ...     server = await asyncio.start_server(echo, "127.0.0.1", 0)
 ...     async with server:
 ...         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-...         writer.write(b"hello\\n")
+...         writer.write(b"hello\n")
 ...         line = await reader.readline()
 ...         writer.close()
 ...         return line
 >>> tercet.run(main())
-b'hello\\n'
+b'hello\n'
 """
 
-# asyncio's functions make asyncio's objects. When such a protocol meets a transport of ours, the native half calls `_adopt`, which
-# changes the classes of the protocol and of its reader. That is possible since the classes below add no fields: what a
-# reader knows is in its `_native`, and what its own dictionary says of it is out of date from then on.
+# asyncio's functions make asyncio's objects. When such a protocol meets a transport of ours, the native half calls
+# `_adopt`, which changes the classes of the protocol and of its reader. That is possible since the classes below add no
+# fields: what a reader knows is in its `_native`, and what its own dictionary says of it is out of date from then on.
 
 from __future__ import annotations
 
@@ -55,7 +56,7 @@ def _kept(name: str) -> Any:
 
 
 class StreamReader(asyncio.StreamReader):
-    """An `asyncio.StreamReader` whose insides are native.
+    r"""An `asyncio.StreamReader` whose insides are native.
 
     Parameters
     ----------
@@ -70,11 +71,11 @@ class StreamReader(asyncio.StreamReader):
     >>> from tercet.streams import StreamReader
     >>> async def main():
     ...     reader = StreamReader()
-    ...     reader.feed_data(b"one\\ntwo")
+    ...     reader.feed_data(b"one\ntwo")
     ...     reader.feed_eof()
     ...     return [line async for line in reader]
     >>> tercet.run(main())
-    [b'one\\n', b'two']
+    [b'one\n', b'two']
     """
 
     _buffer = _kept("buffer")
@@ -88,7 +89,7 @@ class StreamReader(asyncio.StreamReader):
 
     def __init__(self, limit: int = _DEFAULT_LIMIT, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._native = Inbox()
-        super().__init__(limit, loop)  # type: ignore[arg-type]
+        super().__init__(limit, loop)
 
     def __repr__(self) -> str:
         # What asyncio shows, without a look at the buffer.
@@ -130,8 +131,8 @@ class _Welcome:
 
 def _adopt(protocol: Any) -> None:
     """Make a protocol of asyncio's and its reader ours, unless the reader is in use or somebody's own."""
-    reader = protocol._stream_reader
-    if type(reader) is not asyncio.StreamReader or reader._waiter is not None:
+    reader: Any = protocol._stream_reader
+    if reader.__class__ is not asyncio.StreamReader or reader._waiter is not None:
         return
     if type(reader._limit) is not int or reader._limit > sys.maxsize:
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import subprocess
 import sys
 import textwrap
@@ -18,7 +17,6 @@ import pytest
 
 import tercet
 from tercet.guard import Block
-from tercet._tercet import is_guarding
 
 LIMIT_S = 60
 
@@ -137,9 +135,13 @@ def test_a_loop_that_waits_or_works_in_small_steps_is_not_reported(own_loop: ter
         for count in range(1, 4):
             before = len(clock.blocks)
             # Each from a line of its own, which is what limits how often.
-            exec(compile("\n" * count + "wait(before + 1)", "<test>", "exec"), {
-                "wait": clock.wait_for_reports, "before": before,
-            })
+            exec(
+                compile("\n" * count + "wait(before + 1)", "<test>", "exec"),
+                {
+                    "wait": clock.wait_for_reports,
+                    "before": before,
+                },
+            )
             other._reported.clear()
             await asyncio.sleep(0)
 
@@ -281,7 +283,10 @@ def test_the_guard_can_be_switched_off(off: str) -> None:
 def run_program(text: str) -> str:
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(text)],
-        capture_output=True, text=True, timeout=LIMIT_S, check=False,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr

@@ -174,7 +174,6 @@ def test_a_call_that_nobody_awaits_is_warned_of(make_reader: Any, loop: Loop) ->
     reader = make_reader(loop=loop)
     with pytest.warns(RuntimeWarning, match=r"coroutine 'StreamReader.read' was never awaited"):
         reader.read(1)
-        gc.collect()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         reader.read(1).close()

@@ -16,7 +16,10 @@ from tercet import streams
 DATA = st.binary(max_size=12).map(lambda data: bytes(b"ab\n-"[byte % 4] for byte in data))
 COUNT = st.integers(-2, 14)
 SEPARATOR = st.one_of(
-    DATA, st.just(b"\n"), st.lists(DATA, max_size=3).map(tuple), st.sampled_from([b"--", b"-\n", (b"a", b"ba"), bytearray(b"-")])
+    DATA,
+    st.just(b"\n"),
+    st.lists(DATA, max_size=3).map(tuple),
+    st.sampled_from([b"--", b"-\n", (b"a", b"ba"), bytearray(b"-")]),
 )
 
 STEP = st.one_of(
@@ -84,7 +87,9 @@ class Trial:
             case _:
                 self.tasks.append(asyncio.create_task(getattr(self.reader, name)(*arguments)))
         reader = self.reader
-        self.told.append((reader.at_eof(), repr(reader.exception()), reader._paused, reader._waiter is None, reader._eof))
+        self.told.append(
+            (reader.at_eof(), repr(reader.exception()), reader._paused, reader._waiter is None, reader._eof)
+        )
 
     def note(self, act: Any) -> None:
         try:
@@ -121,7 +126,10 @@ def test_a_reader_does_what_asyncios_does(steps: list[Any], limit: int, can_paus
         return await trial.end()
 
     found = []
-    for make, make_loop in ((asyncio.StreamReader, asyncio.SelectorEventLoop), (streams.StreamReader, tercet.new_event_loop)):
+    for make, make_loop in (
+        (asyncio.StreamReader, asyncio.SelectorEventLoop),
+        (streams.StreamReader, tercet.new_event_loop),
+    ):
         with asyncio.Runner(loop_factory=make_loop) as runner:
             found.append(runner.run(main(make)))
     assert found[0] == found[1]

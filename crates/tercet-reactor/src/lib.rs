@@ -17,10 +17,10 @@ mod sys;
 mod timer;
 mod waker;
 
+pub use pulse::{Beat, Pulse};
 #[cfg(not(loom))]
 pub use slot::{Direction, Slots};
 #[cfg(not(loom))]
 pub use sys::{Events, Interest, Ready, Selector, clock_ns};
-pub use pulse::{Beat, Pulse};
 pub use timer::Timers;
 pub use waker::Waker;

@@ -127,11 +127,11 @@ fn read(turn: &Turn<'_>, wire: &Wire<'_>) -> PyResult<()> {
 
 /// Reads what goes to a reader of a stream, without an object in between.
 fn read_for(turn: &Turn<'_>, wire: &Wire<'_>, feed: &flow::Feed<'_>) -> PyResult<()> {
-    // SAFETY: a reader copies what it is fed before it calls anybody.
-    let fed = read_once(wire, turn.core, |start, count| {
+    let outcome = read_once(wire, turn.core, |start, count| {
+        // SAFETY: a reader copies what it is fed before it calls anybody.
         feed.feed(wire.py, unsafe { std::slice::from_raw_parts(start, count) })
     });
-    match fed {
+    match outcome {
         Read::Data(Ok(())) | Read::Nothing => Ok(()),
         Read::Data(Err(error)) => fail(turn, wire, error, "Fatal error: protocol.data_received() call failed."),
         Read::End => end(turn, wire),

@@ -70,10 +70,7 @@ enum Message<'a, 'py> {
 pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     let methods = vec![
         kind::method1(c"send", send, c"Go on with a value."),
-        ffi::PyMethodDef {
-            ml_flags: ffi::METH_VARARGS,
-            ..kind::method0(c"throw", throw, c"Go on with an exception.")
-        },
+        ffi::PyMethodDef { ml_flags: ffi::METH_VARARGS, ..kind::method0(c"throw", throw, c"Go on with an exception.") },
         kind::method0(c"close", close, c"End it where it stands."),
     ];
     let attributes = vec![kind::getter(c"__name__", get_name), kind::getter(c"__qualname__", get_qualname)];

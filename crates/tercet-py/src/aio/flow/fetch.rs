@@ -172,7 +172,8 @@ impl<'py> Reading<'_, 'py> {
         for separator in separators.iter_borrowed() {
             let Ok(separator) = separator.cast::<PyBytes>() else { return self.elsewhere("readuntil") };
             // SAFETY: the tuple keeps its members, and the call keeps the tuple.
-            let bytes = unsafe { std::slice::from_raw_parts(separator.as_bytes().as_ptr(), separator.as_bytes().len()) };
+            let bytes =
+                unsafe { std::slice::from_raw_parts(separator.as_bytes().as_ptr(), separator.as_bytes().len()) };
             all.push(bytes);
         }
         // Several separators are known since 3.13; before that, and for none, asyncio has an error.
@@ -198,9 +199,9 @@ impl<'py> Reading<'_, 'py> {
             if bytes.len() < searched + shortest {
                 return Err(None);
             }
-            let ends = separators.iter().filter_map(|separator| {
-                find(bytes, separator, searched).map(|begin| (begin + separator.len(), begin))
-            });
+            let ends = separators
+                .iter()
+                .filter_map(|separator| find(bytes, separator, searched).map(|begin| (begin + separator.len(), begin)));
             // Of two that end at the same place the first one counts: the shorter.
             ends.min_by_key(|(end, _)| *end).ok_or(Some((bytes.len() + 1).saturating_sub(longest)))
         });
@@ -250,9 +251,7 @@ impl<'py> Reading<'_, 'py> {
                 error.value(self.py).setattr(intern!(self.py, "__context__"), context)?;
                 Err(error)
             }
-            Found::NotYet if self.inbox.is_eof() => {
-                Ok(Next::Done(self.inbox.take(self.py, usize::MAX)?.into_any()))
-            }
+            Found::NotYet if self.inbox.is_eof() => Ok(Next::Done(self.inbox.take(self.py, usize::MAX)?.into_any())),
             Found::NotYet => self.wait("readuntil"),
         }
     }

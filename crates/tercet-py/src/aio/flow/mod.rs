@@ -25,6 +25,6 @@ mod fetch;
 mod inbox;
 mod intake;
 
-pub(super) use self::face::{Feed, adopt, receive};
 pub(crate) use self::face::equip;
+pub(super) use self::face::{Feed, adopt, receive};
 pub(crate) use self::inbox::Inbox;
