@@ -104,6 +104,8 @@ class LoopCore:
         """Return the transport that owns a descriptor, or None."""
     def _lend(self, transport: Any, away: bool) -> None:
         """Take a descriptor from its transport for a while, or give it back."""
+    def get_debug(self) -> bool:
+        """Return whether the loop is in debug mode."""
     def _set_patience(self, seconds: float | None) -> None:
         """Say how many seconds the loop may be at one thing until the guard tells of it; None for ever."""
     def _write_to_self(self) -> None:
@@ -121,6 +123,7 @@ class Inbox:
     limit: int
     loop: Any
     paused: bool
+    plain: bool
     transport: Any
     waiter: Any
     def __new__(cls) -> Self: ...

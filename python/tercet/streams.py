@@ -132,13 +132,15 @@ class _Welcome:
 def _adopt(protocol: Any) -> None:
     """Make a protocol of asyncio's and its reader ours, unless the reader is in use or somebody's own."""
     reader: Any = protocol._stream_reader
-    if reader.__class__ is not asyncio.StreamReader or reader._waiter is not None:
+    is_asyncios = type(reader) is asyncio.StreamReader
+    if not is_asyncios or reader._waiter is not None:
         return
     if type(reader._limit) is not int or reader._limit > sys.maxsize:
         return
     native = Inbox()
     native.limit = reader._limit
     native.loop = reader._loop
+    native.plain = getattr(type(reader._loop), "create_future", None) is asyncio.BaseEventLoop.create_future
     native.buffer = reader._buffer
     native.eof = reader._eof
     native.exception = reader._exception

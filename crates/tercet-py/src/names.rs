@@ -32,6 +32,8 @@ names! {
     unpack = "tercet.parcel", "unpack";
     /// The base of protocols that receive into a buffer of their own.
     buffered_protocol = "asyncio.protocols", "BufferedProtocol";
+    /// The future of tasks.
+    asyncio_future = "asyncio", "Future";
     /// The reader of a stream.
     stream_reader = "asyncio", "StreamReader";
     /// The writer of a stream.

@@ -84,6 +84,11 @@ impl LoopCore {
         self.is_stopping.set(value);
     }
 
+    /// Return whether the loop is in debug mode.
+    fn get_debug(&self) -> bool {
+        self.is_debugging.get()
+    }
+
     #[getter(_debug)]
     fn py_debug(&self) -> bool {
         self.is_debugging.get()

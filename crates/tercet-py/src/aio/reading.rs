@@ -110,10 +110,10 @@ pub(super) fn readable(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
 }
 
 fn read(turn: &Turn<'_>, wire: &Wire<'_>) -> PyResult<()> {
-    let protocol = wire.stream.protocol.or_none(wire.py);
-    if let Some(feed) = flow::receive(&protocol) {
-        return read_for(turn, wire, &feed);
+    if !wire.stream.feed.is_empty() {
+        return read_for_reader(turn, wire);
     }
+    let protocol = wire.stream.protocol.or_none(wire.py);
     match read_bytes(wire, turn.core) {
         Read::Data(data) => {
             let result = call_method1(&protocol, intern!(wire.py, "data_received").as_any(), data.as_any());
@@ -126,10 +126,11 @@ fn read(turn: &Turn<'_>, wire: &Wire<'_>) -> PyResult<()> {
 }
 
 /// Reads what goes to a reader of a stream, without an object in between.
-fn read_for(turn: &Turn<'_>, wire: &Wire<'_>, feed: &flow::Feed<'_>) -> PyResult<()> {
+fn read_for_reader(turn: &Turn<'_>, wire: &Wire<'_>) -> PyResult<()> {
     let outcome = read_once(wire, turn.core, |start, count| {
         // SAFETY: a reader copies what it is fed before it calls anybody.
-        feed.feed(wire.py, unsafe { std::slice::from_raw_parts(start, count) })
+        let data = unsafe { std::slice::from_raw_parts(start, count) };
+        flow::receive(wire.py, &wire.stream.feed, &wire.stream.reader, data)
     });
     match outcome {
         Read::Data(Ok(())) | Read::Nothing => Ok(()),

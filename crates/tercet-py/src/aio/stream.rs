@@ -65,6 +65,9 @@ pub(super) struct Stream {
     pub(super) owner: Slot,
     pub(super) protocol: Slot,
     pub(super) context: Slot,
+    /// Where data go that are for a reader of ours, and the protocol's weak reference to it.
+    pub(super) feed: Slot,
+    pub(super) reader: Slot,
     pub(super) server: Slot,
     /// The socket as Python has it, once anybody has asked for it. Then it owns the descriptor.
     pub(super) socket: Slot,
@@ -175,6 +178,8 @@ fn allocate<'a>(py: Python<'_>) -> PyResult<(Bound<'_, PyAny>, &'a Stream)> {
             owner: empty(),
             protocol: empty(),
             context: empty(),
+            feed: empty(),
+            reader: empty(),
             server: empty(),
             socket: empty(),
             extra: empty(),
@@ -218,9 +223,10 @@ impl Stream {
         self.lost_count.get() != 0
     }
 
-    fn all(&self) -> [&Slot; 9] {
-        let Self { owner, protocol, context, server, socket, extra, waiter, empty_waiter, error, .. } = self;
-        [owner, protocol, context, server, socket, extra, waiter, empty_waiter, error]
+    fn all(&self) -> [&Slot; 11] {
+        let Self { owner, protocol, context, feed, reader, server, socket, extra, waiter, empty_waiter, error, .. } =
+            self;
+        [owner, protocol, context, feed, reader, server, socket, extra, waiter, empty_waiter, error]
     }
 }
 
@@ -268,6 +274,7 @@ impl<'py> Wire<'py> {
             self.stream.unmark(flag::BUFFERED);
         }
         self.stream.protocol.set(protocol);
+        flow::find_reader(protocol, &self.stream.feed, &self.stream.reader);
         Ok(())
     }
 
@@ -449,6 +456,8 @@ impl<'py> Wire<'py> {
         self.remember()?;
         self.hang_up()?;
         self.stream.protocol.clear();
+        self.stream.feed.clear();
+        self.stream.reader.clear();
         let told = self.tell_server(intern!(self.py, "_detach"));
         self.stream.server.clear();
         if let Some(waiter) = self.stream.empty_waiter.get(self.py) {

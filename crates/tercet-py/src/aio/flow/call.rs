@@ -25,6 +25,7 @@ use super::super::kind;
 use super::super::object::{Raw, Slot};
 use super::face::inbox_of;
 use super::fetch::{Deed, Next};
+use super::inbox::Inbox;
 use crate::door::called;
 
 // Relaxed: set once, before any loop is made, while the import lock is held that every reader has held since.
@@ -46,6 +47,8 @@ pub(super) struct Call {
     /// The reader or writer.
     pub(super) subject: Slot,
     pub(super) argument: Slot,
+    /// What the reader consists of, once it was asked for.
+    inbox: Slot,
     /// What `send` goes to.
     inner: Slot,
     pub(super) deed: Cell<Deed>,
@@ -102,6 +105,7 @@ pub(super) fn make<'py>(subject: &Bound<'py, PyAny>, deed: Deed, argument: Raw) 
         let call = object.as_ptr().cast::<Call>();
         (&raw mut (*call).subject).write(Slot::of(subject.clone().into_ptr()));
         (&raw mut (*call).argument).write(Slot::of(ffi::Py_XNewRef(argument)));
+        (&raw mut (*call).inbox).write(Slot::empty());
         (&raw mut (*call).inner).write(Slot::empty());
         (&raw mut (*call).deed).write(Cell::new(deed));
         (&raw mut (*call).state).write(Cell::new(State::Fresh));
@@ -118,8 +122,18 @@ impl Call {
         unsafe { &*object.cast::<Self>() }
     }
 
-    fn slots(&self) -> [&Slot; 3] {
-        [&self.subject, &self.argument, &self.inner]
+    fn slots(&self) -> [&Slot; 4] {
+        [&self.subject, &self.argument, &self.inbox, &self.inner]
+    }
+
+    /// What the reader consists of.
+    pub(super) fn inbox<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Inbox>> {
+        if let Some(inbox) = self.inbox.get(py) {
+            return Ok(inbox.cast_into()?);
+        }
+        let inbox = inbox_of(&self.subject.or_none(py))?;
+        self.inbox.set(inbox.as_any());
+        Ok(inbox)
     }
 
     fn drive<'py>(&self, py: Python<'py>, message: &Message<'_, 'py>) -> PyResult<Sent<'py>> {
@@ -205,7 +219,7 @@ impl Call {
 
     /// The reader waits for nobody any more.
     fn wait_no_more(&self, py: Python<'_>) {
-        if let Some(inbox) = self.subject.get(py).and_then(|reader| inbox_of(&reader).ok()) {
+        if let Ok(inbox) = self.inbox(py) {
             inbox.get().waiter.clear();
         }
     }

@@ -12,7 +12,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyType, PyWeakrefMethods, PyWeakrefReference};
 
 use super::super::kind;
-use super::super::object::{Raw, call_method1};
+use super::super::object::{Raw, Slot, call_method1};
 use super::super::schedule::Named;
 use super::super::stream::{self, Wire};
 use super::call;
@@ -65,41 +65,47 @@ pub(in super::super) fn adopt(protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     }
 }
 
-/// The reader of a protocol whose data need not become an object, if it has one.
-pub(in super::super) fn receive<'py>(protocol: &Bound<'py, PyAny>) -> Option<Feed<'py>> {
+/// Notes where the data of a protocol go if they need not become an object: the inbox of its reader, and the weak reference that
+/// the protocol has to the reader.
+pub(in super::super) fn find_reader(protocol: &Bound<'_, PyAny>, feed: &Slot, weak: &Slot) {
+    feed.clear();
+    weak.clear();
     if !has_class(protocol, &PROTOCOL) {
-        return None;
+        return;
     }
-    let reader = reader_of(protocol).ok()?;
-    match reader {
-        None => Some(Feed(None)),
-        Some(reader) if has_class(&reader, &READER) => Some(Feed(Some(inbox_of(&reader).ok()?))),
-        Some(_) => None,
+    let Ok(reference) = weak_reader_of(protocol) else { return };
+    let Some(reader) = reference.cast::<PyWeakrefReference>().ok().and_then(PyWeakrefMethods::upgrade) else { return };
+    if let (true, Ok(inbox)) = (has_class(&reader, &READER), inbox_of(&reader)) {
+        feed.set(inbox.as_any());
+        weak.set(&reference);
     }
 }
 
-/// Where the data of a protocol go: nowhere, if nobody has its reader any more.
-pub(in super::super) struct Feed<'py>(Option<Bound<'py, Inbox>>);
-
-impl Feed<'_> {
-    /// Data have come.
-    pub(in super::super) fn feed(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
-        self.0.as_ref().map_or(Ok(()), |inbox| inbox.get().feed(py, data))
+/// Gives data to the reader that was noted. They go nowhere if nobody has it any more.
+pub(in super::super) fn receive(py: Python<'_>, feed: &Slot, weak: &Slot, data: &[u8]) -> PyResult<()> {
+    let reader = weak.get(py).and_then(|weak| weak.cast_into::<PyWeakrefReference>().ok()?.upgrade());
+    match (reader, feed.get(py)) {
+        (Some(_reader), Some(inbox)) => inbox.cast::<Inbox>()?.get().feed(py, data),
+        _ => Ok(()),
     }
 }
 
 /// The reader of a protocol, which holds it weakly.
 fn reader_of<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let py = protocol.py();
-    // SAFETY: both are live objects.
-    let weak = unsafe {
-        let weak = ffi::PyObject_GenericGetAttr(protocol.as_ptr(), intern!(py, "_stream_reader_wr").as_ptr());
-        Bound::from_owned_ptr_or_err(py, weak)?
-    };
+    let weak = weak_reader_of(protocol)?;
     if weak.is_none() {
         return Ok(None);
     }
     Ok(weak.cast_into::<PyWeakrefReference>()?.upgrade())
+}
+
+fn weak_reader_of<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = protocol.py();
+    // SAFETY: both are live objects.
+    unsafe {
+        let weak = ffi::PyObject_GenericGetAttr(protocol.as_ptr(), intern!(py, "_stream_reader_wr").as_ptr());
+        Bound::from_owned_ptr_or_err(py, weak)
+    }
 }
 
 fn none(py: Python<'_>) -> Bound<'_, PyAny> {

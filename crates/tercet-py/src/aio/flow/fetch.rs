@@ -57,7 +57,7 @@ impl<'py> Next<'py> {
         if call.deed.get() == Deed::Drain {
             return drain(&subject);
         }
-        let inbox = inbox_of(&subject)?;
+        let inbox = call.inbox(py)?;
         let reading = Reading { py, call, inbox: inbox.get(), subject, is_first };
         match call.deed.get() {
             Deed::Read => reading.read(),

@@ -11,12 +11,16 @@ use pyo3::exceptions::{PyAssertionError, PyNotImplementedError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyByteArray, PyBytes, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::super::object::{Own, Slot, call_method0, call_method1};
 use super::super::reading::Memory;
 use super::intake::Intake;
+
+/// The name of the one argument of futures.
+static LOOP_NAMED: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
 
 /// The insides of a `StreamReader`. `tercet.streams.StreamReader` is the class.
 #[pyclass(module = "tercet._tercet", frozen)]
@@ -31,6 +35,8 @@ pub(crate) struct Inbox {
     limit: Cell<usize>,
     is_eof: Cell<bool>,
     is_paused: Cell<bool>,
+    /// Whether the loop makes futures as asyncio's does.
+    is_plain: Cell<bool>,
 }
 
 // SAFETY: a reader is touched by one thread at a time: by its loop's, or by one that holds the GIL.
@@ -203,9 +209,24 @@ impl Inbox {
         if self.is_paused.get() {
             self.resume(py)?;
         }
-        let future = call_method0(&self.owner.or_none(py), intern!(py, "create_future").as_any())?;
+        let future = self.make_future(py)?;
         self.waiter.set(&future);
         Ok(future)
+    }
+
+    /// What `create_future` of the loop makes.
+    fn make_future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let owner = self.owner.or_none(py);
+        if !self.is_plain.get() {
+            return call_method0(&owner, intern!(py, "create_future").as_any());
+        }
+        let names = LOOP_NAMED.get_or_try_init(py, || PyTuple::new(py, ["loop"]).map(Bound::unbind))?;
+        let class = crate::names::asyncio_future(py)?;
+        // SAFETY: there is one argument, which has a name; all are live objects.
+        unsafe {
+            let future = ffi::PyObject_Vectorcall(class.as_ptr(), [owner.as_ptr()].as_ptr(), 0, names.as_ptr());
+            Bound::from_owned_ptr_or_err(py, future)
+        }
     }
 
     pub(super) fn set_transport(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -240,6 +261,7 @@ impl Inbox {
             limit: Cell::new(1 << 16),
             is_eof: Cell::new(false),
             is_paused: Cell::new(false),
+            is_plain: Cell::new(false),
         }
     }
 
@@ -335,6 +357,16 @@ impl Inbox {
     #[setter]
     fn set_paused(&self, value: bool) {
         self.is_paused.set(value);
+    }
+
+    #[getter]
+    fn plain(&self) -> bool {
+        self.is_plain.get()
+    }
+
+    #[setter]
+    fn set_plain(&self, value: bool) {
+        self.is_plain.set(value);
     }
 
     fn __len__(&self, py: Python<'_>) -> usize {

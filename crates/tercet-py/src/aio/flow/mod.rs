@@ -26,5 +26,5 @@ mod inbox;
 mod intake;
 
 pub(crate) use self::face::equip;
-pub(super) use self::face::{Feed, adopt, receive};
+pub(super) use self::face::{adopt, find_reader, receive};
 pub(crate) use self::inbox::Inbox;
