@@ -11,6 +11,7 @@ from typing_extensions import disjoint_base
 __all__ = [
     "Completions",
     "Future",
+    "Inbox",
     "Leader",
     "LoopCore",
     "MapIterator",
@@ -27,9 +28,12 @@ __all__ = [
     "__version__",
     "build_info",
     "close_all_pools",
+    "close_guard",
     "decide",
     "end_with_parent",
+    "equip",
     "forget_threads",
+    "is_guarding",
     "machine",
     "main",
     "memory_number",
@@ -108,10 +112,30 @@ class LoopCore:
         """Return the transport that owns a descriptor, or None."""
     def _lend(self, transport: Any, away: bool) -> None:
         """Take a descriptor from its transport for a while, or give it back."""
+    def get_debug(self) -> bool:
+        """Return whether the loop is in debug mode."""
+    def _set_patience(self, seconds: float | None) -> None:
+        """Say how many seconds the loop may be at one thing until the guard tells of it; None for ever."""
     def _write_to_self(self) -> None:
         """Wake the loop from another thread."""
     def _release(self) -> None:
         """Let go of everything; the loop is closed."""
+
+@final
+class Inbox:
+    """The insides of a `StreamReader`. `tercet.streams.StreamReader` is the class."""
+
+    buffer: bytearray
+    eof: bool
+    exception: Any
+    limit: int
+    loop: Any
+    paused: bool
+    plain: bool
+    transport: Any
+    waiter: Any
+    def __new__(cls) -> Self: ...
+    def __len__(self) -> int: ...
 
 @final
 class Operation:
@@ -420,6 +444,15 @@ def serve(
 
 def end_with_parent() -> None:
     """Have the kernel end this process when its parent ends, in whatever way."""
+
+def equip(reader: type, writer: type, protocol: type, foreign_protocol: type, adopt: Callable[[Any], None]) -> None:
+    """Give the classes of `tercet.streams` their native methods; once."""
+
+def close_guard() -> None:
+    """End the thread that watches loops, for good."""
+
+def is_guarding() -> bool:
+    """Return whether the thread that watches loops runs."""
 
 def close_all_pools() -> None:
     """Close all pools, because the interpreter ends."""

@@ -33,6 +33,7 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from tercet._tercet import LoopCore, Operation
+from tercet.guard import Guarded
 from tercet.loop_process import Processes
 from tercet.loop_selector import LoopSelector
 from tercet.loop_tls import Tls
@@ -51,7 +52,7 @@ _HAS_DEBUG_FORMAT = sys.version_info >= (3, 13)
 _SOCKET_TYPES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
-class EventLoop(LoopCore, Processes, Tls, _Standard):  # type: ignore[misc]
+class EventLoop(Guarded, LoopCore, Processes, Tls, _Standard):  # type: ignore[misc]
     """An event loop of `asyncio` whose engine is native.
 
     Everything of `asyncio.AbstractEventLoop` is there, with the behaviour of the standard loop. What differs:
@@ -59,6 +60,7 @@ class EventLoop(LoopCore, Processes, Tls, _Standard):  # type: ignore[misc]
     - Small writes of a turn are sent together at its end, where nobody can tell.
     - Timers are kept to the nanosecond and are never early.
     - The default executor is a `tercet.ThreadPoolExecutor`.
+    - A callback that blocks the loop is reported while it does: see `tercet.guard`.
 
     Examples
     --------

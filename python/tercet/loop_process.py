@@ -32,9 +32,7 @@ _Transport: Any = _base_subprocess.BaseSubprocessTransport
 class ProcessTransport(_Transport):  # type: ignore[misc]
     """A child process, whose standard input is a pipe and not a pair of sockets."""
 
-    def _start(
-        self, args: Any, shell: Any, stdin: Any, stdout: Any, stderr: Any, bufsize: Any, **more: Any
-    ) -> None:
+    def _start(self, args: Any, shell: Any, stdin: Any, stdout: Any, stderr: Any, bufsize: Any, **more: Any) -> None:
         self._proc = subprocess.Popen(
             args,
             shell=shell,

@@ -9,9 +9,11 @@ The handshake, the shutdown, timeouts and errors are `asyncio`'s own, whatever t
 
 from __future__ import annotations
 
+from asyncio import StreamReaderProtocol as _StreamReaderProtocol
 from asyncio import sslproto as _sslproto
 from typing import Any
 
+from tercet import streams
 from tercet._tercet import TlsCore
 
 # The rest of the loop, whose insides have no types.
@@ -91,6 +93,8 @@ class Tls(_Loop):  # type: ignore[misc]
         **timeouts: Any,
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
+        if type(protocol) is _StreamReaderProtocol:
+            streams._adopt(protocol)
         middle = TlsProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         self._make_stream_transport(rawsock, middle, None, extra, server)
         return middle._app_transport

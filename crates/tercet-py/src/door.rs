@@ -19,6 +19,12 @@ impl Door for Python<'_> {
     }
 }
 
+/// Runs `work` inside the interpreter, from a thread that is not Python's. Waits for the GIL. `None` when the interpreter ends.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub(crate) fn inside<R>(work: impl FnOnce(Python<'_>) -> R) -> Option<R> {
+    Python::try_attach(work)
+}
+
 /// Runs the body of a function that CPython calls through a pointer. An error is raised and `failed` returned; a panic is
 /// an error too.
 ///

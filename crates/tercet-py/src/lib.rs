@@ -48,6 +48,10 @@ mod _tercet {
     #[pymodule_export]
     use super::{build_info, decide, machine, main};
     #[pymodule_export]
+    use crate::aio::flow::{Inbox, equip};
+    #[pymodule_export]
+    use crate::aio::guard::{close_guard, is_guarding};
+    #[pymodule_export]
     use crate::aio::{LoopCore, Operation, TlsCore};
     #[pymodule_export]
     use crate::freight::Parcel;

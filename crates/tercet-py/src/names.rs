@@ -50,6 +50,16 @@ names! {
     empty = "queue", "Empty";
     /// The base of protocols that receive into a buffer of their own.
     buffered_protocol = "asyncio.protocols", "BufferedProtocol";
+    /// The future of tasks.
+    asyncio_future = "asyncio", "Future";
+    /// The reader of a stream.
+    stream_reader = "asyncio", "StreamReader";
+    /// The writer of a stream.
+    stream_writer = "asyncio", "StreamWriter";
+    /// The error of a stream that ends too early.
+    incomplete_read_error = "asyncio", "IncompleteReadError";
+    /// The error of a stream without a separator.
+    limit_overrun_error = "asyncio", "LimitOverrunError";
     /// The class of the futures that pools make.
     future = "tercet.futures", "Future";
 }

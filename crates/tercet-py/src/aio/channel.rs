@@ -364,7 +364,9 @@ impl<'py> Line<'py> {
         }
         let is_usual = match self.channel.kind.get() {
             // What reading from a terminal says whose other end is closed.
-            Kind::ReadPipe => error.is_instance_of::<PyOSError>(self.py) && errno_of(self.py, &error) == Some(libc::EIO),
+            Kind::ReadPipe => {
+                error.is_instance_of::<PyOSError>(self.py) && errno_of(self.py, &error) == Some(libc::EIO)
+            }
             _ => error.is_instance_of::<PyOSError>(self.py),
         };
         let error = error.into_value(self.py).into_bound(self.py).into_any();

@@ -20,7 +20,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use tercet_reactor::{Events, Selector, Slots, Timers, Waker};
+use tercet_reactor::{Events, Pulse, Selector, Slots, Timers, Waker};
 
 use super::errand::Errand;
 use super::object::{Own, Raw};
@@ -57,6 +57,8 @@ pub(crate) struct LoopCore {
     pub(super) letter_box: Mutex<Option<LetterBox>>,
     /// The thread that runs the loop; 0 for none.
     pub(super) owner: Cell<usize>,
+    /// What the guard looks at.
+    pub(super) pulse: Arc<Pulse>,
     pub(super) is_debugging: Cell<bool>,
     pub(super) is_closed: Cell<bool>,
     pub(super) is_stopping: Cell<bool>,
@@ -104,6 +106,7 @@ impl LoopCore {
             buffer: Own::new(None),
             letter_box: Mutex::new(Some(LetterBox { letters: Vec::new(), waker })),
             owner: Cell::new(0),
+            pulse: Arc::default(),
             is_debugging: Cell::new(false),
             is_closed: Cell::new(false),
             is_stopping: Cell::new(false),

@@ -243,7 +243,9 @@ enum Sent {
 fn send(fd: i32, data: &[u8], address: Option<&Address>) -> io::Result<Sent> {
     let (name, len) = address.map_or((std::ptr::null(), 0), Address::span);
     // SAFETY: the data and the address are borrowed for the call.
-    let sent = unsafe { libc::sendto(fd, data.as_ptr().cast(), data.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL, name, len) };
+    let sent = unsafe {
+        libc::sendto(fd, data.as_ptr().cast(), data.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL, name, len)
+    };
     if sent >= 0 {
         return Ok(Sent::Gone);
     }
@@ -269,7 +271,8 @@ fn send_one(line: &Line<'_>, data: &Bound<'_, PyAny>, address: &Bound<'_, PyAny>
     if line.channel.has(flag::CONNECTED) {
         return send(fd, bytes, None).map_err(|error| os_error(py, &error));
     }
-    let sent = line.channel.queue.with(|queue| queue.of_object(address.as_ptr()).map(|known| send(fd, bytes, Some(known))));
+    let sent =
+        line.channel.queue.with(|queue| queue.of_object(address.as_ptr()).map(|known| send(fd, bytes, Some(known))));
     if let Some(sent) = sent {
         return sent.map_err(|error| os_error(py, &error));
     }
@@ -285,7 +288,9 @@ fn send_by_python(line: &Line<'_>, data: &Bound<'_, PyAny>, address: &Bound<'_, 
     let py = line.py;
     match line.channel.file.or_none(py).call_method1(intern!(py, "sendto"), (data, address)) {
         Ok(_) => Ok(Sent::Gone),
-        Err(error) if error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py) => {
+        Err(error)
+            if error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py) =>
+        {
             Ok(Sent::Later)
         }
         Err(error) => Err(error),
@@ -305,7 +310,9 @@ fn try_to_send(line: &Line<'_>, data: &Bound<'_, PyAny>, address: &Bound<'_, PyA
 /// `sendto(data, addr)`.
 fn send_to<'py>(line: &Line<'py>, data: &Bound<'py, PyAny>, address: Bound<'py, PyAny>) -> PyResult<()> {
     let py = line.py;
-    if !(data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>())
+    if !(data.is_instance_of::<PyBytes>()
+        || data.is_instance_of::<PyByteArray>()
+        || data.is_instance_of::<PyMemoryView>())
     {
         let class = data.get_type().name()?.repr()?;
         return Err(PyTypeError::new_err(format!("data argument must be a bytes-like object, not {class}")));

@@ -10,18 +10,19 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use tercet_reactor::{Direction, Timers, clock_ns};
 
+use super::channel::Kind;
 use super::core::{LoopCore, this_thread};
 use super::errand::Errand;
 use super::turn::Turn;
 use super::watch::run_foreign;
-use super::channel::Kind;
-use super::{datagram, handle, listener, pipe, stream};
+use super::{datagram, guard, handle, listener, pipe, stream};
 
 /// Lets the loop go, whatever becomes of its turns.
 struct Owned<'a>(&'a LoopCore);
 
 impl Drop for Owned<'_> {
     fn drop(&mut self) {
+        self.0.pulse.rest();
         self.0.owner.set(0);
     }
 }
@@ -52,6 +53,7 @@ impl LoopCore {
         let is_for_ever = !slf.getattr("_thread_id")?.is_none();
         core.owner.set(this_thread());
         let owned = Owned(core);
+        let watch = is_for_ever.then(|| guard::watch(slf));
         core.asked_ns.set(0);
         let turn = Turn::new(slf);
         let result = loop {
@@ -60,6 +62,7 @@ impl LoopCore {
                 break result;
             }
         };
+        drop(watch);
         drop(owned);
         result
     }
@@ -80,6 +83,11 @@ impl LoopCore {
     #[setter(_stopping)]
     fn py_set_stopping(&self, value: bool) {
         self.is_stopping.set(value);
+    }
+
+    /// Return whether the loop is in debug mode.
+    fn get_debug(&self) -> bool {
+        self.is_debugging.get()
     }
 
     #[getter(_debug)]
@@ -107,6 +115,11 @@ impl LoopCore {
     #[pyo3(name = "_transport_at")]
     fn py_transport_at<'py>(&self, py: Python<'py>, fd: i32) -> Option<Bound<'py, PyAny>> {
         self.transport_at(py, fd)
+    }
+
+    /// Say how many seconds the loop may be at one thing until the guard tells of it; None for ever.
+    fn _set_patience(&self, seconds: Option<f64>) {
+        guard::set_patience(&self.pulse, seconds);
     }
 
     /// Wake the loop from another thread.

@@ -13,6 +13,8 @@
 //! | `channel`, `channel_face` | what the transports of datagrams and of pipes have in common |
 //! | `datagram`, `pipe` | those transports |
 //! | `tls` | the hot half of TLS |
+//! | `flow` | readers and writers of `asyncio`'s streams |
+//! | `guard` | telling of a blocked loop |
 //! | `listener` | accepting connections for a server |
 //! | `socket` | `sock_recv`, `sock_sendall` and their like |
 //! | `kind`, `object` | types made by hand, and the references in their instances |
@@ -36,6 +38,8 @@ mod core;
 mod datagram;
 mod errand;
 mod face;
+pub(crate) mod flow;
+pub(crate) mod guard;
 mod handle;
 mod kind;
 mod listener;

@@ -76,14 +76,10 @@ impl Slot {
         unsafe { ffi::Py_XDECREF(old) };
     }
 
-    /// For the garbage collector, as `PyO3` has it.
-    ///
-    /// # Safety
-    /// Nobody else touches the field meanwhile.
-    pub(super) unsafe fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // SAFETY: a field is a pointer to a live object or null, as is an optional reference.
-        let object = unsafe { &*std::ptr::from_ref(&self.0).cast::<Option<Py<PyAny>>>() };
-        visit.call(object)
+    /// For the garbage collector, where `PyO3` asks.
+    pub(super) fn show(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        // SAFETY: an owned pointer that may be null has the layout of an optional reference, and nobody writes during the call.
+        visit.call(unsafe { &*self.0.as_ptr().cast::<Option<Py<PyAny>>>() })
     }
 
     /// For the garbage collector.

@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::core::{BUFFER, LoopCore};
+use super::flow;
 use super::object::{Raw, call_method0, call_method1, ends_the_loop, os_error};
 use super::stream::{Wire, flag};
 use super::tls;
@@ -51,17 +52,19 @@ impl LoopCore {
 }
 
 fn read_bytes<'py>(wire: &Wire<'py>, core: &LoopCore) -> Read<Bound<'py, PyBytes>> {
+    // SAFETY: making bytes runs nothing that could read another message.
+    read_once(wire, core, |start, count| PyBytes::new(wire.py, unsafe { std::slice::from_raw_parts(start, count) }))
+}
+
+/// Reads through the loop's buffer, and does something with what has come: it is there until somebody else reads.
+fn read_once<T>(wire: &Wire<'_>, core: &LoopCore, act: impl FnOnce(*const u8, usize) -> T) -> Read<T> {
     let fd = wire.stream.fd.get();
     let received = core.with_buffer(|buffer| {
         receive(fd, buffer.as_mut_ptr(), buffer.len()).map(|count| count.map(|count| (buffer.as_ptr(), count)))
     });
     match received {
         Ok(Some((_, 0))) => Read::End,
-        Ok(Some((start, count))) => {
-            // SAFETY: the buffer is the loop's and stays where it is; making bytes runs nothing that could read into it.
-            let data = unsafe { std::slice::from_raw_parts(start, count) };
-            Read::Data(PyBytes::new(wire.py, data))
-        }
+        Ok(Some((start, count))) => Read::Data(act(start, count)),
         Ok(None) => Read::Nothing,
         Err(error) => Read::Error(os_error(wire.py, &error)),
     }
@@ -147,14 +150,32 @@ fn read_secure(turn: &Turn<'_>, wire: &Wire<'_>) -> PyResult<()> {
 }
 
 fn read(turn: &Turn<'_>, wire: &Wire<'_>) -> PyResult<()> {
+    if !wire.stream.feed.is_empty() {
+        return read_for_reader(turn, wire);
+    }
+    let protocol = wire.stream.protocol.or_none(wire.py);
     match read_bytes(wire, turn.core) {
         Read::Data(data) => {
-            let protocol = wire.stream.protocol.or_none(wire.py);
             let result = call_method1(&protocol, intern!(wire.py, "data_received").as_any(), data.as_any());
             finish(turn, wire, result, "Fatal error: protocol.data_received() call failed.")
         }
         Read::End => end(turn, wire),
         Read::Nothing => Ok(()),
+        Read::Error(error) => fail(turn, wire, error, "Fatal read error on socket transport"),
+    }
+}
+
+/// Reads what goes to a reader of a stream, without an object in between.
+fn read_for_reader(turn: &Turn<'_>, wire: &Wire<'_>) -> PyResult<()> {
+    let outcome = read_once(wire, turn.core, |start, count| {
+        // SAFETY: a reader copies what it is fed before it calls anybody.
+        let data = unsafe { std::slice::from_raw_parts(start, count) };
+        flow::receive(wire.py, &wire.stream.feed, &wire.stream.reader, data)
+    });
+    match outcome {
+        Read::Data(Ok(())) | Read::Nothing => Ok(()),
+        Read::Data(Err(error)) => fail(turn, wire, error, "Fatal error: protocol.data_received() call failed."),
+        Read::End => end(turn, wire),
         Read::Error(error) => fail(turn, wire, error, "Fatal read error on socket transport"),
     }
 }

@@ -34,7 +34,7 @@ use super::errand::Errand;
 use super::object::{Own, Raw, Slot, call_method0, call_method1, ends_the_loop};
 use super::outbox::Outbox;
 use super::turn::Turn;
-use super::{kind, methods, reading, tls};
+use super::{flow, kind, methods, reading, tls};
 
 // Relaxed: all are set once, while a lock is held that every reader has held since.
 static CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(std::ptr::null_mut());
@@ -67,6 +67,9 @@ pub(super) struct Stream {
     pub(super) owner: Slot,
     pub(super) protocol: Slot,
     pub(super) context: Slot,
+    /// Where data go that are for a reader of ours, and the protocol's weak reference to it.
+    pub(super) feed: Slot,
+    pub(super) reader: Slot,
     pub(super) server: Slot,
     /// The socket as Python has it, once anybody has asked for it. Then it owns the descriptor.
     pub(super) socket: Slot,
@@ -114,6 +117,12 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     SERVERS_KNOW_CLIENTS.store(py.version_info() >= (3, 13), Ordering::Relaxed);
     CLASS.store(class.into_ptr().cast(), Ordering::Relaxed);
     Ok(())
+}
+
+/// Whether it is a transport of ours.
+pub(super) fn is_ours(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: the object lives.
+    unsafe { ffi::Py_TYPE(object.as_ptr()) == CLASS.load(Ordering::Relaxed) }
 }
 
 /// What a transport is made of.
@@ -171,6 +180,8 @@ fn allocate<'a>(py: Python<'_>) -> PyResult<(Bound<'_, PyAny>, &'a Stream)> {
             owner: empty(),
             protocol: empty(),
             context: empty(),
+            feed: empty(),
+            reader: empty(),
             server: empty(),
             socket: empty(),
             extra: empty(),
@@ -214,9 +225,10 @@ impl Stream {
         self.lost_count.get() != 0
     }
 
-    fn all(&self) -> [&Slot; 9] {
-        let Self { owner, protocol, context, server, socket, extra, waiter, empty_waiter, error, .. } = self;
-        [owner, protocol, context, server, socket, extra, waiter, empty_waiter, error]
+    fn all(&self) -> [&Slot; 11] {
+        let Self { owner, protocol, context, feed, reader, server, socket, extra, waiter, empty_waiter, error, .. } =
+            self;
+        [owner, protocol, context, feed, reader, server, socket, extra, waiter, empty_waiter, error]
     }
 }
 
@@ -261,6 +273,7 @@ impl<'py> Wire<'py> {
     }
 
     pub(super) fn set_protocol(&self, protocol: &Bound<'py, PyAny>) -> PyResult<()> {
+        flow::adopt(protocol)?;
         let class = buffered_protocol(self.py)?;
         if protocol.is_instance(&class)? {
             self.stream.mark(flag::BUFFERED);
@@ -273,6 +286,7 @@ impl<'py> Wire<'py> {
             self.stream.unmark(flag::SECURE);
         }
         self.stream.protocol.set(protocol);
+        flow::find_reader(protocol, &self.stream.feed, &self.stream.reader);
         Ok(())
     }
 
@@ -454,6 +468,8 @@ impl<'py> Wire<'py> {
         self.remember()?;
         self.hang_up()?;
         self.stream.protocol.clear();
+        self.stream.feed.clear();
+        self.stream.reader.clear();
         let told = self.tell_server(intern!(self.py, "_detach"));
         self.stream.server.clear();
         if let Some(waiter) = self.stream.empty_waiter.get(self.py) {

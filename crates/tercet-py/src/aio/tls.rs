@@ -106,9 +106,8 @@ fn names_of_states(py: Python<'_>) -> PyResult<&[Py<PyAny>; 2]> {
 /// The errors that say that there is nothing for now.
 fn says_later(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
     static LATER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let later = LATER.get_or_try_init(py, || {
-        Ok::<_, PyErr>(py.import("asyncio.sslproto")?.getattr("SSLAgainErrors")?.unbind())
-    })?;
+    let later = LATER
+        .get_or_try_init(py, || Ok::<_, PyErr>(py.import("asyncio.sslproto")?.getattr("SSLAgainErrors")?.unbind()))?;
     Ok(error.matches(py, later.bind(py))?)
 }
 
@@ -118,7 +117,11 @@ fn memory(py: Python<'_>, start: *mut u8, len: usize, flags: i32) -> PyResult<Bo
 }
 
 /// Calls with up to two arguments, without a tuple.
-fn call<'py, const N: usize>(function: &Slot, py: Python<'py>, arguments: [&Bound<'py, PyAny>; N]) -> PyResult<Bound<'py, PyAny>> {
+fn call<'py, const N: usize>(
+    function: &Slot,
+    py: Python<'py>,
+    arguments: [&Bound<'py, PyAny>; N],
+) -> PyResult<Bound<'py, PyAny>> {
     let function = function.or_none(py);
     let arguments = arguments.map(|argument| argument.as_ptr());
     // SAFETY: all are live objects; the flag is not set, so nothing before the first is touched.
@@ -133,8 +136,20 @@ impl TlsCore {
         let Self { owner, transport, app_protocol, app_get_buffer, app_buffer_updated, state, incoming, .. } = self;
         let Self { outgoing, ssl, backlog, feed, drain, read, write, .. } = self;
         [
-            owner, transport, app_protocol, app_get_buffer, app_buffer_updated, state, incoming, outgoing, ssl, backlog, feed,
-            drain, read, write,
+            owner,
+            transport,
+            app_protocol,
+            app_get_buffer,
+            app_buffer_updated,
+            state,
+            incoming,
+            outgoing,
+            ssl,
+            backlog,
+            feed,
+            drain,
+            read,
+            write,
         ]
     }
 
@@ -239,7 +254,8 @@ impl<'a, 'py> Secure<'a, 'py> {
 
     fn fail(&self, error: PyErr) -> PyResult<()> {
         // What ends the loop is no error of the connection's; nor is what is no `Exception`.
-        let is_for_all = error.is_instance_of::<PyKeyboardInterrupt>(self.py) || error.is_instance_of::<PySystemExit>(self.py);
+        let is_for_all =
+            error.is_instance_of::<PyKeyboardInterrupt>(self.py) || error.is_instance_of::<PySystemExit>(self.py);
         if is_for_all || !error.is_instance_of::<pyo3::exceptions::PyException>(self.py) {
             return Err(error);
         }
@@ -249,7 +265,11 @@ impl<'a, 'py> Secure<'a, 'py> {
 
     fn read_and_write(&self) -> PyResult<()> {
         if !self.core.has(flag::APP_READING_PAUSED) {
-            if self.core.has(flag::BUFFERED) { self.read_buffered()? } else { self.read_bytes()? }
+            if self.core.has(flag::BUFFERED) {
+                self.read_buffered()?
+            } else {
+                self.read_bytes()?
+            }
             if self.core.backlog.or_none(self.py).is_truthy()? {
                 self.object.call_method0(intern!(self.py, "_do_write"))?;
             } else {
@@ -373,7 +393,12 @@ impl<'a, 'py> Secure<'a, 'py> {
             },
             // It never takes a part of what memory has room for.
             Ok(count) => {
-                let rest = PyMemoryView::from(data)?.get_item(pyo3::types::PySlice::new(py, count.extract()?, len as isize, 1))?;
+                let rest = PyMemoryView::from(data)?.get_item(pyo3::types::PySlice::new(
+                    py,
+                    count.extract()?,
+                    len as isize,
+                    1,
+                ))?;
                 self.object.call_method1(intern!(py, "_write_appdata"), ((rest,),)).map(|_| true)
             }
             Err(error) if says_later(py, &error)? => Ok(false),
@@ -533,7 +558,7 @@ face! {
 
         fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
             // SAFETY: the fields own live objects or are null, and nobody fills or clears them while the collector looks.
-            self.all().into_iter().try_for_each(|slot| unsafe { slot.show(&visit) })
+            self.all().into_iter().try_for_each(|slot| slot.show(&visit))
         }
 
         fn __clear__(&self) {

@@ -157,6 +157,7 @@ impl<'py> Turn<'py> {
         }
         let Some(waker) = core.waker() else { return Ok(0) };
         waker.announce();
+        core.pulse.rest();
         let timeout_ns = if core.collect() || core.is_stopping.get() { Some(0) } else { timeout_ns };
         let found = self.py.outside(|| selector.wait(events, timeout_ns));
         waker.withdraw();
@@ -187,6 +188,7 @@ impl<'py> Turn<'py> {
             let errand = if is_read { reader } else { writer };
             errand.map(|errand| errand.again(self.py))
         });
+        self.core.pulse.beat();
         errand.map_or(Ok(()), |errand| errand.run(self))
     }
 
@@ -215,6 +217,7 @@ impl<'py> Turn<'py> {
         core.done_since.set(core.done_since.get().saturating_add(count as u32));
         for _ in 0..count {
             let Some(errand) = core.ready.with(std::collections::VecDeque::pop_front) else { break };
+            core.pulse.beat();
             errand.run(self)?;
         }
         Ok(())
