@@ -78,7 +78,7 @@ def _array_class() -> Any:
         return _class
     import numpy
 
-    class SharedArray(numpy.ndarray):
+    class SharedArray(numpy.ndarray):  # type: ignore[misc, unused-ignore]  # it is `Any` where numpy is not
         """An array in memory that processes share, or a part of one."""
 
         def __array_finalize__(self, source: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent))
 
-import _judge
+import _results
 import _run
 import _suite
 import threads
@@ -54,13 +54,13 @@ def test_every_exception_has_a_reason() -> None:
 # --- the judge ------------------------------------------------------------------------------------------------
 
 
-def results(exit_code: int = 0, **became: str) -> _judge.Results:
-    return _judge.Results(exit_code, {test: Counter(["started", *words.split()]) for test, words in became.items()})
+def results(exit_code: int = 0, **became: str) -> _results.Results:
+    return _results.Results(exit_code, {test: Counter(["started", *words.split()]) for test, words in became.items()})
 
 
 def test_all_is_well_when_all_pass_but_what_is_listed() -> None:
     run = results(one="passed", two="failed", three="skipped")
-    listed = _judge.Listed({"two": "It reaches into a lock."})
+    listed = _results.Listed({"two": "It reaches into a lock."})
     assert list(run.faults(listed)) == []
     assert run.count(listed) == {"ran": 2, "passed": 1, "failed": 0, "skipped": 1, "listed": 1}
 
@@ -76,15 +76,15 @@ def test_all_is_well_when_all_pass_but_what_is_listed() -> None:
         (results(3, one="passed"), "the run ended with exit code 3"),
     ],
 )
-def test_what_is_not_as_it_should_be_is_said(run: _judge.Results, fault: str) -> None:
-    assert list(run.faults(_judge.Listed({"listed": "It reaches into a lock."}))) == [fault]
+def test_what_is_not_as_it_should_be_is_said(run: _results.Results, fault: str) -> None:
+    assert list(run.faults(_results.Listed({"listed": "It reaches into a lock."}))) == [fault]
 
 
 def test_a_pattern_may_be_listed_and_a_test_that_fails_sometimes() -> None:
     run = results(of_fork="failed", of_spawn="passed", other="passed")
-    listed = _judge.Listed({"of_*": "It depends."})
+    listed = _results.Listed({"of_*": "It depends."})
     assert list(run.faults(listed)) == ["of_spawn passes, but is listed as an exception"]
-    assert list(run.faults(_judge.Listed({"of_*": "It depends."}, {"of_*"}))) == []
+    assert list(run.faults(_results.Listed({"of_*": "It depends."}, {"of_*"}))) == []
     assert run.count(listed) == {"ran": 3, "passed": 2, "failed": 0, "skipped": 0, "listed": 1}
 
 

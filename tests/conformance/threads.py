@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
 
-from _judge import COLUMNS, Results, exceptions
+from _results import COLUMNS, Results, exceptions
 from _run import ask, find_tests, interpreters, print_table, read, run_alone
 
 from house.message import Refusal, say
