@@ -1,6 +1,7 @@
 """Eight tasks in `tercet.ProcessPoolExecutor`: one ends its process, one never ends, and the other six come home.
 
-In the standard library's pool the first mishap costs all tasks and the pool; the second has no way out.
+In the standard library's pool the first mishap costs every task that is not done, and the pool; the second has no way
+out.
 """
 
 import os
