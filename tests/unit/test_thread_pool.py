@@ -128,6 +128,32 @@ def test_after_shutdown_nothing_is_taken(kind: type[Any]) -> None:
     assert list(executor.map(abs, [])) == []
 
 
+@pytest.mark.parametrize("way", ["wait", "as_completed"])
+def test_a_worker_that_is_about_to_leave_is_not_counted_on(pool: tercet.ThreadPoolExecutor, way: str) -> None:
+    """A wait that ends makes a thread too many; who waits next must not rely on the one that goes."""
+    gate = threading.Event()
+
+    def stay() -> int:
+        gate.wait(PATIENCE_S)
+        return 1
+
+    def inner() -> int:
+        quick, staying = pool.submit(int), pool.submit(stay)
+        # Another thread works meanwhile, and goes on with the second: when this wait is over there is one too many.
+        tercet.wait([quick, staying], return_when=tercet.FIRST_COMPLETED)
+        tasks = [pool.submit(int, 2), pool.submit(int, 3)]
+        gate.set()
+        if way == "wait":
+            tercet.wait(tasks, return_when=tercet.FIRST_COMPLETED)
+        return sum(task.result() for task in tercet.as_completed(tasks)) + staying.result()
+
+    def outer() -> int:
+        tasks = [pool.submit(inner), pool.submit(int, 4)]
+        return sum(task.result() for task in tercet.as_completed(tasks))
+
+    assert pool.submit(outer).result(PATIENCE_S) == 10
+
+
 def test_shutdown_waits_for_all_tasks_and_threads(kind: type[Any]) -> None:
     done = []
     executor = kind(3)

@@ -149,7 +149,9 @@ impl Search<'_> {
     /// Whether a pool has a worker that does not wait, or a place for one.
     fn has_hands(&self, pool: &Arc<Pool>) -> bool {
         let waiting = self.waits.values().filter(|wait| Arc::ptr_eq(&wait.pool, pool)).count();
-        pool.crew.count().live > waiting || pool.crew.has_place()
+        let count = pool.crew.count();
+        // Who leaves after the task at hand comes for no other.
+        count.live > waiting + count.surplus || pool.crew.has_place()
     }
 
     fn any_can_end(&mut self, pool: &Arc<Pool>) -> bool {

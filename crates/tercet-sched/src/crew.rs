@@ -86,6 +86,8 @@ pub struct Count {
     pub resting: usize,
     /// Waiting for other tasks.
     pub blocked: usize,
+    /// How many of them leave as soon as they are done.
+    pub surplus: usize,
 }
 
 impl<J: Job> Crew<J> {
@@ -376,7 +378,8 @@ impl Roster {
     }
 
     fn count(&self) -> Count {
-        Count { live: self.live, resting: self.resting.len(), blocked: self.blocked }
+        let surplus = self.at_work().saturating_sub(self.limit);
+        Count { live: self.live, resting: self.resting.len(), blocked: self.blocked, surplus }
     }
 }
 

@@ -77,7 +77,7 @@ impl Slot {
     }
 
     /// For the garbage collector, where `PyO3` asks.
-    pub(super) fn show(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+    pub(super) fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         // SAFETY: an owned pointer that may be null has the layout of an optional reference, and nobody writes during the call.
         visit.call(unsafe { &*self.0.as_ptr().cast::<Option<Py<PyAny>>>() })
     }
