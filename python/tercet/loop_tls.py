@@ -1,11 +1,11 @@
 """TLS connections of an event loop.
 
-The handshake, the shutdown, timeouts and errors are `asyncio`'s own, whatever the version; what is done for each message is native
-(`tercet._tercet.TlsCore`). Both halves are one object.
+The handshake, the shutdown, timeouts and errors are `asyncio`'s own, whatever the version; what is done for each message
+is native (`tercet._tercet.TlsCore`). Both halves are one object.
 """
 
-# Names of asyncio's that are used here, the same from 3.11 to 3.15: `SSLProtocol`, `_SSLProtocolTransport`, `SSLProtocolState`, and the
-# attributes and methods of the first that begin with an underscore.
+# Names of asyncio's that are used here, the same from 3.11 to 3.15: `SSLProtocol`, `_SSLProtocolTransport`,
+# `SSLProtocolState`, and the attributes and methods of the first that begin with an underscore.
 
 from __future__ import annotations
 
@@ -49,13 +49,16 @@ class TlsProtocol(TlsCore, sslproto.SSLProtocol):  # type: ignore[misc,name-defi
             self._app_transport_created = True
         return self._app_transport
 
-    def get_buffer(self, n: int) -> Any:
+    def get_buffer(self, n: int) -> Any:  # noqa: ARG002
         """Return where a transport that is not native may put what it has received."""
         return self._loop._tls_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what a transport that is not native has received."""
         self._take(self._loop._tls_buffer()[:nbytes])
+
+    def _read_slowly(self) -> None:
+        sslproto.SSLProtocol._do_read(self)
 
     def _go_on(self) -> None:
         state = self._state

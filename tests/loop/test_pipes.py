@@ -68,8 +68,8 @@ class Recorder(asyncio.Protocol):
 async def reader_and_writer() -> tuple[Recorder, Recorder]:
     loop = asyncio.get_running_loop()
     out, into = os.pipe()
-    _, reader = await loop.connect_read_pipe(Recorder, io.open(out, "rb", 0))
-    _, writer = await loop.connect_write_pipe(Recorder, io.open(into, "wb", 0))
+    _, reader = await loop.connect_read_pipe(Recorder, open(out, "rb", 0))
+    _, writer = await loop.connect_write_pipe(Recorder, open(into, "wb", 0))
     return reader, writer
 
 
@@ -165,8 +165,8 @@ def test_sockets_and_terminals_are_pipes_too(loop: Loop) -> None:
         await reader.lost
         assert reader.data == b"socket"
         master, slave = os.openpty()
-        _, reader = await loop.connect_read_pipe(Recorder, io.open(master, "rb", 0))
-        _, writer = await loop.connect_write_pipe(Recorder, io.open(slave, "wb", 0))
+        _, reader = await loop.connect_read_pipe(Recorder, open(master, "rb", 0))
+        _, writer = await loop.connect_write_pipe(Recorder, open(slave, "wb", 0))
         writer.transport.write(b"terminal")
         await reader.until("data_received")
         writer.transport.close()

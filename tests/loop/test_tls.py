@@ -456,6 +456,30 @@ def test_connections_are_gone_when_they_are_over(loop: Loop) -> None:
     assert [reference() for reference in gone] == [None, None]
 
 
+def test_a_class_of_the_programs_own(loop: Loop) -> None:
+    class Counted(ssl.SSLObject):
+        reads = 0
+
+        def read(self, len: int = 1024, buffer: Any = None) -> Any:
+            Counted.reads += 1
+            return super().read(len, buffer) if buffer is not None else super().read(len)
+
+    async def main() -> None:
+        async with served(echo) as (address, _):
+            context = client_context()
+            context.sslobject_class = Counted
+            client = await connected(address, ssl=context)
+            data = random.Random(2).randbytes(50_000)
+            client.transport.write(data)
+            await client.until(lambda own: len(own.data) >= len(data))
+            assert client.data == data
+            assert Counted.reads > 0
+            client.transport.close()
+            await client.lost
+
+    loop.run_until_complete(main())
+
+
 def test_a_connection_has_no_large_buffer(own_loop: tercet.EventLoop) -> None:
     async def main() -> None:
         async with served(echo) as (address, _):

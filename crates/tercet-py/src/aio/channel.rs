@@ -180,7 +180,7 @@ pub(super) fn make<'py>(plan: Plan<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     Ok(object)
 }
 
-fn allocate<'py, 'a>(py: Python<'py>, kind: Kind) -> PyResult<(Bound<'py, PyAny>, &'a Channel)> {
+fn allocate<'a>(py: Python<'_>, kind: Kind) -> PyResult<(Bound<'_, PyAny>, &'a Channel)> {
     // SAFETY: the types are made before any loop is; nobody has seen the instance, and its fields are written before anybody does.
     unsafe {
         let object = ffi::PyType_GenericAlloc(CLASSES[kind as usize].load(Ordering::Relaxed), 0);
@@ -364,7 +364,9 @@ impl<'py> Line<'py> {
         }
         let is_usual = match self.channel.kind.get() {
             // What reading from a terminal says whose other end is closed.
-            Kind::ReadPipe => error.is_instance_of::<PyOSError>(self.py) && errno_of(self.py, &error) == Some(libc::EIO),
+            Kind::ReadPipe => {
+                error.is_instance_of::<PyOSError>(self.py) && errno_of(self.py, &error) == Some(libc::EIO)
+            }
             _ => error.is_instance_of::<PyOSError>(self.py),
         };
         let error = error.into_value(self.py).into_bound(self.py).into_any();

@@ -101,7 +101,7 @@ pub(super) fn water(
     default_high: i64,
 ) -> PyResult<(usize, usize)> {
     let number = |value: Option<&Bound<'_, PyAny>>| -> PyResult<Option<i64>> {
-        value.filter(|value| !value.is_none()).map(|value| value.extract::<i64>()).transpose()
+        value.filter(|value| !value.is_none()).map(PyAnyMethods::extract::<i64>).transpose()
     };
     let (high, low) = (number(high)?, number(low)?);
     let high = high.unwrap_or_else(|| low.map_or(default_high, |low| low.saturating_mul(4)));

@@ -62,6 +62,8 @@ pub(super) struct Queue {
     known: Vec<Option<Known>>,
     /// How many events in a row have brought one datagram.
     singles: u8,
+    /// The family of the socket's addresses.
+    family: i32,
 }
 
 impl Queue {
@@ -133,7 +135,12 @@ pub(super) fn make<'py>(
         _ => None,
     };
     let flags = if is_connected { flag::CONNECTED } else { 0 };
-    channel::make(Plan { owner, kind: Kind::Datagram, fd, flags, file: socket, protocol, address, waiter, extra })
+    let family = socket.getattr("family")?.extract::<i32>()?;
+    let plan = Plan { owner, kind: Kind::Datagram, fd, flags, file: socket, protocol, address, waiter, extra };
+    let transport = channel::make(plan)?;
+    // SAFETY: it was made in the line before.
+    unsafe { Line::of(py, transport.as_ptr()) }.channel.queue.with(|queue| queue.family = family);
+    Ok(transport)
 }
 
 fn name_of<'py>(socket: &Bound<'py, PyAny>, method: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -243,7 +250,9 @@ enum Sent {
 fn send(fd: i32, data: &[u8], address: Option<&Address>) -> io::Result<Sent> {
     let (name, len) = address.map_or((std::ptr::null(), 0), Address::span);
     // SAFETY: the data and the address are borrowed for the call.
-    let sent = unsafe { libc::sendto(fd, data.as_ptr().cast(), data.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL, name, len) };
+    let sent = unsafe {
+        libc::sendto(fd, data.as_ptr().cast(), data.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL, name, len)
+    };
     if sent >= 0 {
         return Ok(Sent::Gone);
     }
@@ -269,11 +278,12 @@ fn send_one(line: &Line<'_>, data: &Bound<'_, PyAny>, address: &Bound<'_, PyAny>
     if line.channel.has(flag::CONNECTED) {
         return send(fd, bytes, None).map_err(|error| os_error(py, &error));
     }
-    let sent = line.channel.queue.with(|queue| queue.of_object(address.as_ptr()).map(|known| send(fd, bytes, Some(known))));
+    let sent =
+        line.channel.queue.with(|queue| queue.of_object(address.as_ptr()).map(|known| send(fd, bytes, Some(known))));
     if let Some(sent) = sent {
         return sent.map_err(|error| os_error(py, &error));
     }
-    if let Some(native) = Address::from_python(fd, address) {
+    if let Some(native) = Address::from_python(line.channel.queue.with(|queue| queue.family), address) {
         keep(line, native, address);
         return send(fd, bytes, Some(&native)).map_err(|error| os_error(py, &error));
     }
@@ -285,7 +295,9 @@ fn send_by_python(line: &Line<'_>, data: &Bound<'_, PyAny>, address: &Bound<'_, 
     let py = line.py;
     match line.channel.file.or_none(py).call_method1(intern!(py, "sendto"), (data, address)) {
         Ok(_) => Ok(Sent::Gone),
-        Err(error) if error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py) => {
+        Err(error)
+            if error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py) =>
+        {
             Ok(Sent::Later)
         }
         Err(error) => Err(error),
@@ -305,7 +317,9 @@ fn try_to_send(line: &Line<'_>, data: &Bound<'_, PyAny>, address: &Bound<'_, PyA
 /// `sendto(data, addr)`.
 fn send_to<'py>(line: &Line<'py>, data: &Bound<'py, PyAny>, address: Bound<'py, PyAny>) -> PyResult<()> {
     let py = line.py;
-    if !(data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>())
+    if !(data.is_instance_of::<PyBytes>()
+        || data.is_instance_of::<PyByteArray>()
+        || data.is_instance_of::<PyMemoryView>())
     {
         let class = data.get_type().name()?.repr()?;
         return Err(PyTypeError::new_err(format!("data argument must be a bytes-like object, not {class}")));

@@ -10,11 +10,11 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use tercet_reactor::{Direction, Timers, clock_ns};
 
+use super::channel::Kind;
 use super::core::{LoopCore, this_thread};
 use super::errand::Errand;
 use super::turn::Turn;
 use super::watch::run_foreign;
-use super::channel::Kind;
 use super::{datagram, handle, listener, pipe, stream};
 
 /// Lets the loop go, whatever becomes of its turns.

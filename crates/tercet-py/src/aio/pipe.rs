@@ -154,9 +154,9 @@ fn write_out(fd: i32, outbox: &Outbox) -> io::Result<Option<usize>> {
 /// Writes as much as the system takes. Returns whether that was possible.
 fn flush(line: &Line<'_>) -> PyResult<bool> {
     let channel = line.channel;
-    let written = channel.outbox.with(|outbox| {
-        write_out(channel.fd.get(), outbox).map(|count| count.map(|count| outbox.take(count)))
-    });
+    let written = channel
+        .outbox
+        .with(|outbox| write_out(channel.fd.get(), outbox).map(|count| count.map(|count| outbox.take(count))));
     match written {
         Ok(gone) => {
             drop(gone);
@@ -172,7 +172,9 @@ fn flush(line: &Line<'_>) -> PyResult<bool> {
 
 /// `write(data)`.
 fn write_data<'py>(line: &Line<'py>, data: &Bound<'py, PyAny>) -> PyResult<()> {
-    if !(data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>())
+    if !(data.is_instance_of::<PyBytes>()
+        || data.is_instance_of::<PyByteArray>()
+        || data.is_instance_of::<PyMemoryView>())
     {
         return Err(PyAssertionError::new_err(data.repr()?.to_string()));
     }
@@ -187,7 +189,9 @@ fn put(line: &Line<'_>, pieces: Vec<Piece>) -> PyResult<()> {
     }
     let was_empty = channel.outbox.with(|outbox| {
         let was_empty = outbox.is_empty();
-        pieces.into_iter().for_each(|piece| outbox.push(piece));
+        for piece in pieces {
+            outbox.push(piece);
+        }
         was_empty
     });
     if was_empty && !flush(line)? {
