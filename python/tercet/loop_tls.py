@@ -1,7 +1,7 @@
 """TLS connections of an event loop.
 
-The handshake, the shutdown, timeouts and errors are `asyncio`'s own, whatever the version; what is done for each message
-is native (`tercet._tercet.TlsCore`). Both halves are one object.
+The handshake, the shutdown, timeouts and errors are `asyncio`'s own, whatever the version; what is done for each
+message is native (`tercet._tercet.TlsCore`). Both halves are one object.
 """
 
 # Names of asyncio's that are used here, the same from 3.11 to 3.15: `SSLProtocol`, `_SSLProtocolTransport`,
@@ -21,7 +21,7 @@ sslproto: Any = _sslproto
 _BUFFER_SIZE = 256 * 1024
 
 
-class TlsTransport(sslproto._SSLProtocolTransport):  # type: ignore[misc,name-defined]
+class TlsTransport(sslproto._SSLProtocolTransport):  # type: ignore[misc]
     """What a program sees of a TLS connection."""
 
     def __init__(self, loop: Any, protocol: Any) -> None:
@@ -30,8 +30,11 @@ class TlsTransport(sslproto._SSLProtocolTransport):  # type: ignore[misc,name-de
         self.write = protocol._write_one
 
 
-class TlsProtocol(TlsCore, sslproto.SSLProtocol):  # type: ignore[misc,name-defined]
+class TlsProtocol(TlsCore, sslproto.SSLProtocol):  # type: ignore[misc]
     """A TLS connection: the protocol of the transport below it, and the one that a program's protocol belongs to."""
+
+    _app_transport: Any
+    _app_transport_created: bool
 
     def __init__(self, *args: Any, **more: Any) -> None:
         # Of this size a buffer would be made for each connection. The loop has one for all.
