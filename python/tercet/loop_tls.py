@@ -21,7 +21,7 @@ sslproto: Any = _sslproto
 _BUFFER_SIZE = 256 * 1024
 
 
-class TlsTransport(sslproto._SSLProtocolTransport):  # type: ignore[misc]
+class SslTransport(sslproto._SSLProtocolTransport):  # type: ignore[misc]
     """What a program sees of a TLS connection."""
 
     def __init__(self, loop: Any, protocol: Any) -> None:
@@ -48,7 +48,7 @@ class TlsProtocol(TlsCore, sslproto.SSLProtocol):  # type: ignore[misc]
         if self._app_transport is None:
             if self._app_transport_created:
                 raise RuntimeError("Creating _SSLProtocolTransport twice")
-            self._app_transport = TlsTransport(self._loop, self)
+            self._app_transport = SslTransport(self._loop, self)
             self._app_transport_created = True
         return self._app_transport
 

@@ -286,6 +286,7 @@ def test_a_transport_is_what_it_says(own_loop: tercet.EventLoop) -> None:
     async def main() -> None:
         client = await endpoint(remote_addr=("127.0.0.1", 9))
         assert isinstance(client.transport, asyncio.DatagramTransport)
+        assert isinstance(client.transport, asyncio.Transport)
         assert repr(client.transport).startswith("<DatagramTransport fd=")
         client.transport.pause_reading()
         assert not client.transport.is_reading()

@@ -147,6 +147,9 @@ pub(super) unsafe extern "C" fn repr(object: Raw) -> Raw {
                     words.push("closing".into());
                 }
                 words.push(format!("fd={}", channel.fd.get()));
+                if line.owner()?.get().is_closed.get() {
+                    words.push("open".into());
+                }
                 if reads {
                     let is_polling = channel.has(flag::STARTED) && line.is_reading();
                     words.push(if is_polling { "read=polling" } else { "read=idle" }.into());
