@@ -252,7 +252,8 @@ def test_signals_reach_a_child(loop: Loop) -> None:
 
 def test_a_child_that_was_waited_for_already(own_loop: tercet.EventLoop, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        child = await asyncio.create_subprocess_exec("sh", "-c", "exit 4")
+        child = await asyncio.create_subprocess_exec("sleep", "1000")
+        os.kill(child.pid, signal.SIGKILL)
         os.waitid(os.P_PID, child.pid, os.WEXITED)
         assert await child.wait() == 255
 

@@ -453,9 +453,14 @@ impl<'py> Line<'py> {
 
     /// Closes the descriptor.
     fn hang_up(&self) -> PyResult<()> {
+        self.let_go().map_or(Ok(()), |file| file.call_method0("close").map(drop))
+    }
+
+    /// Gives up the descriptor: returns what owns it, if it was there still.
+    pub(super) fn let_go(&self) -> Option<Bound<'py, PyAny>> {
         let fd = self.channel.fd.replace(-1);
         if fd < 0 {
-            return Ok(());
+            return None;
         }
         if let Ok(owner) = self.owner() {
             let core = owner.get();
@@ -464,7 +469,7 @@ impl<'py> Line<'py> {
                 core.set_transport(fd, std::ptr::null_mut());
             }
         }
-        self.channel.file.take(self.py).map_or(Ok(()), |file| file.call_method0("close").map(drop))
+        self.channel.file.take(self.py)
     }
 }
 

@@ -195,11 +195,26 @@ attributes! {
     get_address(line) { Ok(line.channel.address.or_none(line.py)) }
 }
 
+/// Replaces the socket or pipe. Whoever sets it to None takes it away: it is closed elsewhere.
+unsafe extern "C" fn set_file(object: Raw, value: Raw, _: *mut c_void) -> std::ffi::c_int {
+    // SAFETY: CPython calls it, with an instance of the type and a live object, or null to delete.
+    unsafe {
+        called(-1, |py| {
+            let line = Line::of(py, object);
+            match Bound::from_borrowed_ptr_or_opt(py, value).filter(|value| !value.is_none()) {
+                Some(value) => line.channel.file.set(&value),
+                None => drop(line.let_go()),
+            }
+            Ok(0)
+        })
+    }
+}
+
 pub(super) fn attributes() -> Vec<ffi::PyGetSetDef> {
     vec![
         kind::getter(c"_sock", get_file),
         kind::getter(c"_sock_fd", get_fileno),
-        kind::getter(c"_pipe", get_file),
+        kind::member(c"_pipe", get_file, set_file),
         kind::getter(c"_fileno", get_fileno),
         kind::getter(c"_loop", get_loop),
         kind::getter(c"_extra", get_extra),
