@@ -24,6 +24,7 @@ __all__ = [
     "SharedEvent",
     "SharedQueue",
     "ThreadPool",
+    "TlsCore",
     "Work",
     "__version__",
     "build_info",
@@ -110,6 +111,18 @@ class LoopCore:
         """Accept connections for a server."""
     def _transport_at(self, fd: int) -> asyncio.Transport | None:
         """Return the transport that owns a descriptor, or None."""
+    def _make_datagrams(
+        self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: dict[str, Any] | None = None
+    ) -> asyncio.DatagramTransport:
+        """Make a transport for a socket of datagrams. It starts in the next turn."""
+    def _make_pipe_reader(
+        self, pipe: Any, protocol: Any, waiter: Any = None, extra: dict[str, Any] | None = None
+    ) -> asyncio.ReadTransport:
+        """Make a transport that reads from a pipe. It starts in the next turn."""
+    def _make_pipe_writer(
+        self, pipe: Any, protocol: Any, waiter: Any = None, extra: dict[str, Any] | None = None
+    ) -> asyncio.WriteTransport:
+        """Make a transport that writes to a pipe. It starts in the next turn."""
     def _lend(self, transport: Any, away: bool) -> None:
         """Take a descriptor from its transport for a while, or give it back."""
     def get_debug(self) -> bool:
@@ -120,6 +133,40 @@ class LoopCore:
         """Wake the loop from another thread."""
     def _release(self) -> None:
         """Let go of everything; the loop is closed."""
+
+@disjoint_base
+class TlsCore:
+    """The native half of a TLS connection. `asyncio` calls it through the class in Python."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    _loop: Any
+    _transport: Any
+    _app_protocol: Any
+    _app_protocol_get_buffer: Any
+    _app_protocol_buffer_updated: Any
+    _state: Any
+    _incoming: Any
+    _outgoing: Any
+    _sslobj: Any
+    _write_backlog: Any
+    _app_protocol_is_buffer: bool
+    _app_reading_paused: bool
+    _ssl_writing_paused: bool
+    _ssl_reading_paused: bool
+    _app_writing_paused: bool
+    _incoming_high_water: int
+    _incoming_low_water: int
+    _outgoing_high_water: int
+    _outgoing_low_water: int
+    _write_buffer_size: int
+    def _take(self, data: Any) -> None:
+        """Take what a transport of somebody else's has received."""
+    def _do_read(self) -> None:
+        """Give the protocol what has come."""
+    def _process_outgoing(self) -> None:
+        """Give the transport what is to be sent."""
+    def _write_one(self, data: Any) -> None:
+        """Write data: the `write` of the transport that the program sees."""
 
 @final
 class Inbox:

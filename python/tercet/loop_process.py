@@ -1,15 +1,16 @@
 """Child processes of an event loop, and the pipes to them.
 
-A child is started by `subprocess.Popen`, which knows every option and takes the quick way (`vfork`) where there is one. The loop learns
-of its end from a descriptor of the process, so there is neither a thread for each child nor a signal handler. Its standard input is a
-pipe on every version, as its outputs are.
+A child is started by `subprocess.Popen`, which knows every option and takes the quick way (`vfork`) where there is
+one. The loop learns of its end from a descriptor of the process, so there is neither a thread for each child nor a
+signal handler. Its standard input is a pipe on every version, as its outputs are.
 
 Where a program has set a child watcher of its own, that one is asked, as with the standard loop.
 """
 
-# Names of asyncio's that are used here, in all versions from 3.11 to 3.15 unless said otherwise: `BaseSubprocessTransport` with
-# `_start`, `_process_exited`, `_wait`, `_proc`; the loop's `_make_subprocess_transport`, `_make_read_pipe_transport`,
-# `_make_write_pipe_transport`, `_child_watcher_callback` (up to 3.13); the policy's `_watcher` (up to 3.13).
+# Names of asyncio's that are used here, in all versions from 3.11 to 3.15 unless said otherwise:
+# `BaseSubprocessTransport` with `_start`, `_process_exited`, `_wait`, `_proc`; the loop's `_make_subprocess_transport`,
+# `_make_read_pipe_transport`, `_make_write_pipe_transport`, `_child_watcher_callback` (up to 3.13); the policy's
+# `_watcher` (up to 3.13).
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """TLS connections of an event loop.
 
-The handshake, the shutdown, timeouts and errors are `asyncio`'s own, whatever the version; what is done for each message is native
-(`tercet._tercet.TlsCore`). Both halves are one object.
+The handshake, the shutdown, timeouts and errors are `asyncio`'s own, whatever the version; what is done for each
+message is native (`tercet._tercet.TlsCore`). Both halves are one object.
 """
 
-# Names of asyncio's that are used here, the same from 3.11 to 3.15: `SSLProtocol`, `_SSLProtocolTransport`, `SSLProtocolState`, and the
-# attributes and methods of the first that begin with an underscore.
+# Names of asyncio's that are used here, the same from 3.11 to 3.15: `SSLProtocol`, `_SSLProtocolTransport`,
+# `SSLProtocolState`, and the attributes and methods of the first that begin with an underscore.
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ sslproto: Any = _sslproto
 _BUFFER_SIZE = 256 * 1024
 
 
-class TlsTransport(sslproto._SSLProtocolTransport):  # type: ignore[misc,name-defined]
+class SslTransport(sslproto._SSLProtocolTransport):  # type: ignore[misc]
     """What a program sees of a TLS connection."""
 
     def __init__(self, loop: Any, protocol: Any) -> None:
@@ -32,8 +32,11 @@ class TlsTransport(sslproto._SSLProtocolTransport):  # type: ignore[misc,name-de
         self.write = protocol._write_one
 
 
-class TlsProtocol(TlsCore, sslproto.SSLProtocol):  # type: ignore[misc,name-defined]
+class TlsProtocol(TlsCore, sslproto.SSLProtocol):  # type: ignore[misc]
     """A TLS connection: the protocol of the transport below it, and the one that a program's protocol belongs to."""
+
+    _app_transport: Any
+    _app_transport_created: bool
 
     def __init__(self, *args: Any, **more: Any) -> None:
         # Of this size a buffer would be made for each connection. The loop has one for all.
@@ -47,17 +50,20 @@ class TlsProtocol(TlsCore, sslproto.SSLProtocol):  # type: ignore[misc,name-defi
         if self._app_transport is None:
             if self._app_transport_created:
                 raise RuntimeError("Creating _SSLProtocolTransport twice")
-            self._app_transport = TlsTransport(self._loop, self)
+            self._app_transport = SslTransport(self._loop, self)
             self._app_transport_created = True
         return self._app_transport
 
-    def get_buffer(self, n: int) -> Any:
+    def get_buffer(self, n: int) -> Any:  # noqa: ARG002
         """Return where a transport that is not native may put what it has received."""
         return self._loop._tls_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what a transport that is not native has received."""
         self._take(self._loop._tls_buffer()[:nbytes])
+
+    def _read_slowly(self) -> None:
+        sslproto.SSLProtocol._do_read(self)
 
     def _go_on(self) -> None:
         state = self._state

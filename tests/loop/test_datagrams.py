@@ -86,9 +86,9 @@ def test_datagrams_and_their_addresses(loop: Loop, host: str) -> None:
         assert far.transport.get_extra_info("peername") == name
         assert near.transport.get_extra_info("peername") is None
         assert isinstance(server.transport.get_extra_info("socket"), asyncio.trsock.TransportSocket)
-        for round in range(40):
+        for turn in range(40):
             for client in (near, far):
-                data = bytes([round]) * (round * 7)
+                data = bytes([turn]) * (turn * 7)
                 if not data:
                     continue
                 client.transport.sendto(data, name if client is near else None)
@@ -132,7 +132,7 @@ def test_the_addresses_that_may_be_sent_to(loop: Loop) -> None:
         server = await endpoint(local_addr=("127.0.0.1", 0))
         name = server.transport.get_extra_info("sockname")
         client = await endpoint(remote_addr=name)
-        client.transport.sendto(b"the same", tuple(list(name)))
+        client.transport.sendto(b"the same", (name[0], int(str(name[1]))))
         assert (await server.got.get())[0] == b"the same"
         with pytest.raises(ValueError, match="Invalid address: must be None or"):
             client.transport.sendto(b"x", ("127.0.0.1", 9))
@@ -286,6 +286,7 @@ def test_a_transport_is_what_it_says(own_loop: tercet.EventLoop) -> None:
     async def main() -> None:
         client = await endpoint(remote_addr=("127.0.0.1", 9))
         assert isinstance(client.transport, asyncio.DatagramTransport)
+        assert isinstance(client.transport, asyncio.Transport)
         assert repr(client.transport).startswith("<DatagramTransport fd=")
         client.transport.pause_reading()
         assert not client.transport.is_reading()

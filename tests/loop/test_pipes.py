@@ -68,8 +68,8 @@ class Recorder(asyncio.Protocol):
 async def reader_and_writer() -> tuple[Recorder, Recorder]:
     loop = asyncio.get_running_loop()
     out, into = os.pipe()
-    _, reader = await loop.connect_read_pipe(Recorder, open(out, "rb", 0))
-    _, writer = await loop.connect_write_pipe(Recorder, open(into, "wb", 0))
+    _, reader = await loop.connect_read_pipe(Recorder, io.FileIO(out, "rb"))
+    _, writer = await loop.connect_write_pipe(Recorder, io.FileIO(into, "wb"))
     return reader, writer
 
 
@@ -148,7 +148,7 @@ def test_abort_drops_what_waits(loop: Loop) -> None:
 def test_what_is_no_pipe_is_refused(loop: Loop, tmp_path: pathlib.Path) -> None:
     async def main() -> None:
         with open(tmp_path / "file", "wb+") as file:
-            with pytest.raises(ValueError, match="Pipe transport is for pipes/sockets only."):
+            with pytest.raises(ValueError, match="Pipe transport is for pipes/sockets only"):
                 await loop.connect_read_pipe(Recorder, file)
             with pytest.raises(ValueError, match="Pipe transport is only for pipes, sockets and character devices"):
                 await loop.connect_write_pipe(Recorder, file)
@@ -165,8 +165,8 @@ def test_sockets_and_terminals_are_pipes_too(loop: Loop) -> None:
         await reader.lost
         assert reader.data == b"socket"
         master, slave = os.openpty()
-        _, reader = await loop.connect_read_pipe(Recorder, open(master, "rb", 0))
-        _, writer = await loop.connect_write_pipe(Recorder, open(slave, "wb", 0))
+        _, reader = await loop.connect_read_pipe(Recorder, io.FileIO(master, "rb"))
+        _, writer = await loop.connect_write_pipe(Recorder, io.FileIO(slave, "wb"))
         writer.transport.write(b"terminal")
         await reader.until("data_received")
         writer.transport.close()
@@ -252,7 +252,8 @@ def test_signals_reach_a_child(loop: Loop) -> None:
 
 def test_a_child_that_was_waited_for_already(own_loop: tercet.EventLoop, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        child = await asyncio.create_subprocess_exec("sh", "-c", "exit 4")
+        child = await asyncio.create_subprocess_exec("sleep", "1000")
+        os.kill(child.pid, signal.SIGKILL)
         os.waitid(os.P_PID, child.pid, os.WEXITED)
         assert await child.wait() == 255
 

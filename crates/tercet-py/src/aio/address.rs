@@ -61,14 +61,14 @@ impl Address {
     }
 
     /// What a socket of the internet makes of an address whose host is a literal. `None` is for others to find out.
-    pub(super) fn from_python(fd: i32, address: &Bound<'_, PyAny>) -> Option<Self> {
+    pub(super) fn from_python(family: i32, address: &Bound<'_, PyAny>) -> Option<Self> {
         let parts = address.cast_exact::<PyTuple>().ok()?;
         let host = parts.get_item(0).ok()?;
         let host = host.cast_exact::<PyString>().ok()?.to_str().ok()?.to_owned();
         let number = |place: usize| parts.get_item(place).ok()?.cast_exact::<PyInt>().ok()?.extract::<u32>().ok();
         let port = u16::try_from(number(1)?).ok()?.to_be();
         let mut made = Self::default();
-        match Self::of(fd, false)?.family() {
+        match family {
             libc::AF_INET if parts.len() == 2 => {
                 let place = (&raw mut made.storage).cast::<libc::sockaddr_in>();
                 let host: Ipv4Addr = host.parse().ok()?;
@@ -98,10 +98,6 @@ impl Address {
             _ => return None,
         }
         Some(made)
-    }
-
-    fn family(&self) -> i32 {
-        i32::from(self.storage.ss_family)
     }
 
     /// What Python's sockets say.

@@ -22,11 +22,11 @@ use std::ffi::{CStr, c_int, c_void};
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 use tercet_reactor::Direction;
 
 use super::core::LoopCore;
@@ -102,16 +102,24 @@ pub(super) struct Channel {
 /// Makes the types; once.
 pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     let transports = py.import("asyncio.transports")?;
-    let plans: [(Kind, &'static CStr, &str, Vec<ffi::PyMethodDef>); KINDS] = [
-        (Kind::Datagram, c"tercet._tercet.DatagramTransport", "DatagramTransport", datagram::methods()),
-        (Kind::ReadPipe, c"tercet._tercet.ReadPipeTransport", "ReadTransport", pipe::read_methods()),
-        (Kind::WritePipe, c"tercet._tercet.WritePipeTransport", "WriteTransport", pipe::write_methods()),
+    // `asyncio`'s own transport of datagrams is a `Transport`, and since 3.13 a `DatagramTransport` as well.
+    let plans: [(Kind, &'static CStr, &[&str], Vec<ffi::PyMethodDef>); KINDS] = [
+        (Kind::Datagram, c"tercet._tercet.DatagramTransport", &["DatagramTransport", "Transport"], datagram::methods()),
+        (Kind::ReadPipe, c"tercet._tercet.ReadPipeTransport", &["ReadTransport"], pipe::read_methods()),
+        (Kind::WritePipe, c"tercet._tercet.WritePipeTransport", &["WriteTransport"], pipe::write_methods()),
     ];
-    for (kind, name, base, methods) in plans {
-        let base = transports.getattr(base)?;
-        let offset = kind::offset_behind(&base)?.max(OFFSET.load(Ordering::Relaxed));
-        OFFSET.store(offset, Ordering::Relaxed);
-        let class = make_class(py, name, &base, offset, methods)?;
+    // None of the bases has fields of its own beyond those of `BaseTransport`, so all have the same size.
+    let offset = kind::offset_behind(&transports.getattr("BaseTransport")?)?;
+    OFFSET.store(offset, Ordering::Relaxed);
+    for (kind, name, bases, methods) in plans {
+        let bases = bases.iter().map(|base| transports.getattr(*base)).collect::<PyResult<Vec<_>>>()?;
+        for base in &bases {
+            if kind::offset_behind(base)? != offset {
+                return Err(PyTypeError::new_err("the base classes of transports differ in size"));
+            }
+        }
+        let bases = PyTuple::new(py, bases)?;
+        let class = make_class(py, name, bases.as_any(), offset, methods)?;
         class.setattr("max_size", super::core::BUFFER)?;
         CLASSES[kind as usize].store(class.into_ptr().cast(), Ordering::Relaxed);
     }
@@ -121,7 +129,7 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
 fn make_class<'py>(
     py: Python<'py>,
     name: &'static CStr,
-    base: &Bound<'py, PyAny>,
+    bases: &Bound<'py, PyAny>,
     offset: usize,
     mut methods: Vec<ffi::PyMethodDef>,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -139,7 +147,7 @@ fn make_class<'py>(
         kind::slot(ffi::Py_tp_members, kind::places(weak_references, offset + offset_of!(Channel, dict))),
         kind::slot(0, std::ptr::null_mut()),
     ];
-    kind::make(py, name, base, weak_references + size_of::<Raw>(), &mut slots)
+    kind::make(py, name, bases, weak_references + size_of::<Raw>(), &mut slots)
 }
 
 /// What a transport is made of.
@@ -180,7 +188,7 @@ pub(super) fn make<'py>(plan: Plan<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     Ok(object)
 }
 
-fn allocate<'py, 'a>(py: Python<'py>, kind: Kind) -> PyResult<(Bound<'py, PyAny>, &'a Channel)> {
+fn allocate<'a>(py: Python<'_>, kind: Kind) -> PyResult<(Bound<'_, PyAny>, &'a Channel)> {
     // SAFETY: the types are made before any loop is; nobody has seen the instance, and its fields are written before anybody does.
     unsafe {
         let object = ffi::PyType_GenericAlloc(CLASSES[kind as usize].load(Ordering::Relaxed), 0);
@@ -445,9 +453,14 @@ impl<'py> Line<'py> {
 
     /// Closes the descriptor.
     fn hang_up(&self) -> PyResult<()> {
+        self.let_go().map_or(Ok(()), |file| file.call_method0("close").map(drop))
+    }
+
+    /// Gives up the descriptor: returns what owns it, if it was there still.
+    pub(super) fn let_go(&self) -> Option<Bound<'py, PyAny>> {
         let fd = self.channel.fd.replace(-1);
         if fd < 0 {
-            return Ok(());
+            return None;
         }
         if let Ok(owner) = self.owner() {
             let core = owner.get();
@@ -456,7 +469,7 @@ impl<'py> Line<'py> {
                 core.set_transport(fd, std::ptr::null_mut());
             }
         }
-        self.channel.file.take(self.py).map_or(Ok(()), |file| file.call_method0("close").map(drop))
+        self.channel.file.take(self.py)
     }
 }
 

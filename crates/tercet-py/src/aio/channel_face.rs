@@ -101,7 +101,7 @@ pub(super) fn water(
     default_high: i64,
 ) -> PyResult<(usize, usize)> {
     let number = |value: Option<&Bound<'_, PyAny>>| -> PyResult<Option<i64>> {
-        value.filter(|value| !value.is_none()).map(|value| value.extract::<i64>()).transpose()
+        value.filter(|value| !value.is_none()).map(PyAnyMethods::extract::<i64>).transpose()
     };
     let (high, low) = (number(high)?, number(low)?);
     let high = high.unwrap_or_else(|| low.map_or(default_high, |low| low.saturating_mul(4)));
@@ -147,6 +147,9 @@ pub(super) unsafe extern "C" fn repr(object: Raw) -> Raw {
                     words.push("closing".into());
                 }
                 words.push(format!("fd={}", channel.fd.get()));
+                if line.owner()?.get().is_closed.get() {
+                    words.push("open".into());
+                }
                 if reads {
                     let is_polling = channel.has(flag::STARTED) && line.is_reading();
                     words.push(if is_polling { "read=polling" } else { "read=idle" }.into());
@@ -192,11 +195,26 @@ attributes! {
     get_address(line) { Ok(line.channel.address.or_none(line.py)) }
 }
 
+/// Replaces the socket or pipe. Whoever sets it to None takes it away: it is closed elsewhere.
+unsafe extern "C" fn set_file(object: Raw, value: Raw, _: *mut c_void) -> std::ffi::c_int {
+    // SAFETY: CPython calls it, with an instance of the type and a live object, or null to delete.
+    unsafe {
+        called(-1, |py| {
+            let line = Line::of(py, object);
+            match Bound::from_borrowed_ptr_or_opt(py, value).filter(|value| !value.is_none()) {
+                Some(value) => line.channel.file.set(&value),
+                None => drop(line.let_go()),
+            }
+            Ok(0)
+        })
+    }
+}
+
 pub(super) fn attributes() -> Vec<ffi::PyGetSetDef> {
     vec![
         kind::getter(c"_sock", get_file),
         kind::getter(c"_sock_fd", get_fileno),
-        kind::getter(c"_pipe", get_file),
+        kind::member(c"_pipe", get_file, set_file),
         kind::getter(c"_fileno", get_fileno),
         kind::getter(c"_loop", get_loop),
         kind::getter(c"_extra", get_extra),

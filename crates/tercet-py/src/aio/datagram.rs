@@ -62,6 +62,8 @@ pub(super) struct Queue {
     known: Vec<Option<Known>>,
     /// How many events in a row have brought one datagram.
     singles: u8,
+    /// The family of the socket's addresses.
+    family: i32,
 }
 
 impl Queue {
@@ -133,7 +135,12 @@ pub(super) fn make<'py>(
         _ => None,
     };
     let flags = if is_connected { flag::CONNECTED } else { 0 };
-    channel::make(Plan { owner, kind: Kind::Datagram, fd, flags, file: socket, protocol, address, waiter, extra })
+    let family = socket.getattr("family")?.extract::<i32>()?;
+    let plan = Plan { owner, kind: Kind::Datagram, fd, flags, file: socket, protocol, address, waiter, extra };
+    let transport = channel::make(plan)?;
+    // SAFETY: it was made in the line before.
+    unsafe { Line::of(py, transport.as_ptr()) }.channel.queue.with(|queue| queue.family = family);
+    Ok(transport)
 }
 
 fn name_of<'py>(socket: &Bound<'py, PyAny>, method: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -276,7 +283,7 @@ fn send_one(line: &Line<'_>, data: &Bound<'_, PyAny>, address: &Bound<'_, PyAny>
     if let Some(sent) = sent {
         return sent.map_err(|error| os_error(py, &error));
     }
-    if let Some(native) = Address::from_python(fd, address) {
+    if let Some(native) = Address::from_python(line.channel.queue.with(|queue| queue.family), address) {
         keep(line, native, address);
         return send(fd, bytes, Some(&native)).map_err(|error| os_error(py, &error));
     }

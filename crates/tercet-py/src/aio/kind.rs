@@ -27,7 +27,7 @@ pub(super) fn offset_behind(base: &Bound<'_, PyAny>) -> PyResult<usize> {
     Ok(size.next_multiple_of(align_of::<u64>()))
 }
 
-/// Makes a type. Its instances are made by us alone.
+/// Makes a type, below a class or several. Its instances are made by us alone.
 pub(super) fn make<'py>(
     py: Python<'py>,
     name: &'static CStr,
@@ -44,7 +44,7 @@ pub(super) fn make<'py>(
         flags: flags as _,
         slots: slots.as_mut_ptr(),
     };
-    // SAFETY: the spec is complete, ends with an empty slot, and what it points to lives for ever; the base is a type.
+    // SAFETY: the spec is complete, ends with an empty slot, and what it points to lives for ever; the base is a type, or a tuple of types.
     unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpecWithBases(&raw mut spec, base.as_ptr())) }
 }
 

@@ -54,6 +54,8 @@ methods! {
         wire.force_close(None).map(|()| none(py_of(&wire)))
     }
     force_close(wire, error) {
+        // As above: TLS ends connections so.
+        wire.flush()?;
         let error = (!error.is_none()).then_some(&error);
         wire.force_close(error).map(|()| none(py_of(&wire)))
     }

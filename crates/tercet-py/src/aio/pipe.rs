@@ -189,7 +189,9 @@ fn put(line: &Line<'_>, pieces: Vec<Piece>) -> PyResult<()> {
     }
     let was_empty = channel.outbox.with(|outbox| {
         let was_empty = outbox.is_empty();
-        pieces.into_iter().for_each(|piece| outbox.push(piece));
+        for piece in pieces {
+            outbox.push(piece);
+        }
         was_empty
     });
     if was_empty && !flush(line)? {

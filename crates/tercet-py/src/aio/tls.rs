@@ -37,16 +37,18 @@ const RECORD: usize = 1 << 14;
 /// What can be true of a connection.
 mod flag {
     /// Data can be exchanged.
-    pub(super) const WRAPPED: u8 = 1;
+    pub(super) const WRAPPED: u16 = 1;
     /// What has come is still read, before the connection is shut down.
-    pub(super) const FLUSHING: u8 = 2;
-    pub(super) const BUFFERED: u8 = 4;
-    pub(super) const APP_READING_PAUSED: u8 = 8;
-    pub(super) const SSL_WRITING_PAUSED: u8 = 16;
-    pub(super) const SSL_READING_PAUSED: u8 = 32;
-    pub(super) const APP_WRITING_PAUSED: u8 = 64;
+    pub(super) const FLUSHING: u16 = 2;
+    pub(super) const BUFFERED: u16 = 4;
+    pub(super) const APP_READING_PAUSED: u16 = 8;
+    pub(super) const SSL_WRITING_PAUSED: u16 = 16;
+    pub(super) const SSL_READING_PAUSED: u16 = 32;
+    pub(super) const APP_WRITING_PAUSED: u16 = 64;
     /// Reading ended while there was more.
-    pub(super) const HAS_MORE: u8 = 128;
+    pub(super) const HAS_MORE: u16 = 128;
+    /// The class of the `ssl.SSLObject` is a program's own: it may keep what it is given, so memory of the loop's is not for it.
+    pub(super) const FOREIGN: u16 = 256;
 }
 
 /// The native half of a TLS connection. `asyncio` calls it through the class in Python.
@@ -67,7 +69,7 @@ pub(crate) struct TlsCore {
     drain: Slot,
     read: Slot,
     write: Slot,
-    flags: Cell<u8>,
+    flags: Cell<u16>,
     incoming_high: Cell<usize>,
     incoming_low: Cell<usize>,
     outgoing_high: Cell<usize>,
@@ -123,7 +125,7 @@ fn call<'py, const N: usize>(
     arguments: [&Bound<'py, PyAny>; N],
 ) -> PyResult<Bound<'py, PyAny>> {
     let function = function.or_none(py);
-    let arguments = arguments.map(|argument| argument.as_ptr());
+    let arguments = arguments.map(Bound::as_ptr);
     // SAFETY: all are live objects; the flag is not set, so nothing before the first is touched.
     unsafe {
         let result = ffi::PyObject_Vectorcall(function.as_ptr(), arguments.as_ptr(), N, std::ptr::null_mut());
@@ -153,11 +155,11 @@ impl TlsCore {
         ]
     }
 
-    fn has(&self, flag: u8) -> bool {
+    fn has(&self, flag: u16) -> bool {
         self.flags.get() & flag != 0
     }
 
-    fn put(&self, flag: u8, value: bool) {
+    fn put(&self, flag: u16, value: bool) {
         let rest = self.flags.get() & !flag;
         self.flags.set(if value { rest | flag } else { rest });
     }
@@ -234,7 +236,7 @@ impl<'a, 'py> Secure<'a, 'py> {
         if !self.core.has(flag::WRAPPED) {
             return self.object.call_method0(intern!(self.py, "_go_on")).map(drop);
         }
-        if self.core.has(flag::HAS_MORE) || self.core.has_record(self.py)? {
+        if self.core.has(flag::HAS_MORE | flag::FOREIGN) || self.core.has_record(self.py)? {
             return self.do_read();
         }
         self.control_reading()
@@ -245,8 +247,10 @@ impl<'a, 'py> Secure<'a, 'py> {
         if !self.core.has(flag::WRAPPED | flag::FLUSHING) {
             return Ok(());
         }
-        let result = self.read_and_write();
-        match result {
+        if self.core.has(flag::FOREIGN) {
+            return self.object.call_method0(intern!(self.py, "_read_slowly")).map(drop);
+        }
+        match self.read_and_write() {
             Ok(()) => Ok(()),
             Err(error) => self.fail(error),
         }
@@ -266,9 +270,9 @@ impl<'a, 'py> Secure<'a, 'py> {
     fn read_and_write(&self) -> PyResult<()> {
         if !self.core.has(flag::APP_READING_PAUSED) {
             if self.core.has(flag::BUFFERED) {
-                self.read_buffered()?
+                self.read_buffered()?;
             } else {
-                self.read_bytes()?
+                self.read_bytes()?;
             }
             if self.core.backlog.or_none(self.py).is_truthy()? {
                 self.object.call_method0(intern!(self.py, "_do_write"))?;
@@ -581,6 +585,7 @@ impl TlsCore {
             "_outgoing" => self.drain.fill(value.getattr("read")?),
             "_sslobj" => {
                 let inner = inner_of(value)?;
+                self.put(flag::FOREIGN, inner.is(value));
                 self.read.fill(inner.getattr("read")?);
                 self.write.fill(inner.getattr("write")?);
             }
