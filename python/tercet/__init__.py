@@ -15,7 +15,8 @@ Examples
 # `portable` and `purity` say what may go to another process; `advice` tells it all to a person. `thread_pool` is the
 # pool of threads that people use and that `thread_engine` runs on; `futures` is what its tasks will have come to.
 # `process_pool` is the pool of processes; `starter` and `zygote` start its workers, `parcel` is what goes to and fro.
-# `loop` is the event loop, `loop_selector` a window into it. `_tercet` is the native half.
+# `loop` is the event loop, `loop_selector` a window into it, `streams` its readers and writers, `guard` what tells of a
+# blocked one. `_tercet` is the native half.
 # This file only names what is public.
 
 from __future__ import annotations
