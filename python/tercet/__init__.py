@@ -19,7 +19,8 @@ Examples
 # it returns.
 # `queues`, `synchronize`, `connection`, `sharedctypes` and `arrays` are what processes share; `handle` is how it gets
 # from one to another, `message` what goes through a queue.
-# `loop` is the event loop, `loop_selector` a window into it. `_tercet` is the native half.
+# `loop` is the event loop, `loop_selector` a window into it, `streams` its readers and writers, `guard` what tells of a
+# blocked one. `_tercet` is the native half.
 # This file only names what is public.
 
 from __future__ import annotations

@@ -202,32 +202,32 @@ def test_what_was_left_out_is_counted(own_loop: tercet.EventLoop, monkeypatch: p
     assert own_loop._left_out(("a", 1)) is None
 
 
-def test_the_default_is_a_warning_with_the_stack(own_loop: tercet.EventLoop, caplog: pytest.LogCaptureFixture) -> None:
-    done = threading.Event()
+def test_the_default_is_a_warning_with_the_stack(own_loop: tercet.EventLoop) -> None:
+    told = threading.Event()
+    records: list[logging.LogRecord] = []
 
     class Bell(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            done.set()
+            records.append(record)
+            told.set()
+
+    def block_here() -> None:
+        assert told.wait(LIMIT_S)
 
     logger = logging.getLogger("asyncio")
     bell = Bell()
     logger.addHandler(bell)
     try:
-        with caplog.at_level(logging.WARNING, "asyncio"):
-            own_loop.call_soon(done.wait, LIMIT_S)
-
-            def block_here() -> None:
-                assert done.wait(LIMIT_S)
-
-            own_loop.call_soon(block_here)
-            own_loop.call_soon(own_loop.stop)
-            own_loop.run_forever()
+        own_loop.call_soon(block_here)
+        own_loop.call_soon(own_loop.stop)
+        own_loop.run_forever()
     finally:
         logger.removeHandler(bell)
-    record = caplog.records[0]
-    assert (record.name, record.levelno) == ("asyncio", logging.WARNING)
-    assert "the event loop is blocked: " in record.getMessage()
-    assert "in wait has run for 0." in record.getMessage()
+    assert (records[0].name, records[0].levelno) == ("asyncio", logging.WARNING)
+    words = records[0].getMessage()
+    assert words.startswith("the event loop is blocked: ")
+    assert "in wait has run for 0." in words
+    assert "in block_here\n    assert told.wait(LIMIT_S)" in words
 
 
 def test_a_handler_that_raises_is_logged(own_loop: tercet.EventLoop, caplog: pytest.LogCaptureFixture) -> None:
