@@ -137,10 +137,14 @@ def test_a_worker_that_is_about_to_leave_is_not_counted_on(pool: tercet.ThreadPo
         gate.wait(PATIENCE_S)
         return 1
 
+    def begin() -> Any:
+        return pool.submit(stay)
+
     def inner() -> int:
-        quick, staying = pool.submit(int), pool.submit(stay)
-        # Another thread works meanwhile, and goes on with the second: when this wait is over there is one too many.
-        tercet.wait([quick, staying], return_when=tercet.FIRST_COMPLETED)
+        begun = pool.submit(begin)
+        # Another thread works meanwhile, and goes on with `stay`: when this wait is over there is one too many.
+        tercet.wait([begun], PATIENCE_S)
+        staying = begun.result()
         tasks = [pool.submit(int, 2), pool.submit(int, 3)]
         gate.set()
         if way == "wait":

@@ -76,7 +76,7 @@ impl Blocked {
             waits.insert(number, Wait { pool, wanted, is_replaced: false });
             let mut search = Search { waits: &waits, seen: HashSet::new(), stuck: Vec::new() };
             let stuck = if search.can_end(number) { Vec::new() } else { search.stuck };
-            stuck.into_iter().filter_map(|pool| replace_one(&mut waits, pool)).collect::<Vec<_>>()
+            stuck.into_iter().flat_map(|pool| replace(&mut waits, &pool)).collect::<Vec<_>>()
         };
         for (pool, duty) in duties {
             pool.obey(py, duty);
@@ -95,11 +95,25 @@ impl Drop for Blocked {
 }
 
 /// Lets one more thread work, in the place of a worker of the pool that waits.
-fn replace_one(waits: &mut HashMap<u64, Wait>, pool: Arc<Pool>) -> Option<(Arc<Pool>, tercet_sched::Call)> {
-    let wait = waits.values_mut().find(|wait| !wait.is_replaced && Arc::ptr_eq(&wait.pool, &pool))?;
-    wait.is_replaced = true;
-    let duty = pool.crew.block();
-    Some((pool, duty))
+///
+/// Where waits have just ended there are threads too many, which leave when they are done: so many are replaced that one stays.
+fn replace(waits: &mut HashMap<u64, Wait>, pool: &Arc<Pool>) -> Vec<(Arc<Pool>, tercet_sched::Call)> {
+    let mut duties = Vec::new();
+    while let Some(wait) = waits.values_mut().find(|wait| !wait.is_replaced && Arc::ptr_eq(&wait.pool, pool)) {
+        wait.is_replaced = true;
+        duties.push((Arc::clone(pool), pool.crew.block()));
+        if has_hands(waits, pool) {
+            break;
+        }
+    }
+    duties
+}
+
+/// Whether a pool has a worker that does not wait and does not leave after the task at hand, or a place for one.
+fn has_hands(waits: &HashMap<u64, Wait>, pool: &Arc<Pool>) -> bool {
+    let waiting = waits.values().filter(|wait| Arc::ptr_eq(&wait.pool, pool)).count();
+    let count = pool.crew.count();
+    count.live > waiting + count.surplus || pool.crew.has_place()
 }
 
 /// Follows who waits for whom.
@@ -120,7 +134,7 @@ impl Search<'_> {
         match &wait.wanted {
             Wanted::Futures(futures) => futures.iter().any(|future| self.gets_on(future.get())),
             Wanted::Results(spread, pool) if spread.has_unclaimed() => self.is_taken_up(pool),
-            Wanted::Results(_, pool) => self.has_hands(pool) || self.any_can_end(pool),
+            Wanted::Results(_, pool) => has_hands(self.waits, pool) || self.any_can_end(pool),
         }
     }
 
@@ -137,21 +151,13 @@ impl Search<'_> {
 
     /// Whether somebody comes for what stands in the queue of a pool.
     fn is_taken_up(&mut self, pool: &Arc<Pool>) -> bool {
-        if self.has_hands(pool) || self.any_can_end(pool) {
+        if has_hands(self.waits, pool) || self.any_can_end(pool) {
             return true;
         }
         if !self.stuck.iter().any(|other| Arc::ptr_eq(other, pool)) {
             self.stuck.push(Arc::clone(pool));
         }
         false
-    }
-
-    /// Whether a pool has a worker that does not wait, or a place for one.
-    fn has_hands(&self, pool: &Arc<Pool>) -> bool {
-        let waiting = self.waits.values().filter(|wait| Arc::ptr_eq(&wait.pool, pool)).count();
-        let count = pool.crew.count();
-        // Who leaves after the task at hand comes for no other.
-        count.live > waiting + count.surplus || pool.crew.has_place()
     }
 
     fn any_can_end(&mut self, pool: &Arc<Pool>) -> bool {
