@@ -46,13 +46,11 @@ MAY_KNOW: dict[str, set[str]] = {
     "tercet-reactor": set(),
     "tercet-shm": set(),
     "tercet-sched": set(),
-    "tercet-auto": {"tercet-model", "tercet-sched"},
     "tercet-sampler": {"tercet-model"},
     "tercet-report": {"tercet-model"},
     "tercet-cli": {"tercet-model", "tercet-sampler", "tercet-report"},
     "tercet-load": set(),
     "tercet-py": {
-        "tercet-auto",
         "tercet-cli",
         "tercet-model",
         "tercet-reactor",

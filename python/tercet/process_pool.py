@@ -23,7 +23,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing.context import BaseContext
 from threading import Thread
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from tercet import _tercet
@@ -145,13 +145,14 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
         """
         return self._submit(*self._limits, fn, args, kwargs)
 
-    def options(self, *, timeout: float | None = None, retries: int = 0) -> Limited:
-        """Return a view of this pool whose tasks have limits of their own.
+    def options(self, *, timeout: float | EllipsisType | None = ..., retries: int | EllipsisType = ...) -> Limited:
+        """Return a view of this pool whose tasks have limits of their own. What is not given is as the pool has it.
 
         Parameters
         ----------
         timeout
             Seconds that a task may take; then its worker process is ended, and its future raises a `TimeoutError`.
+            ``None`` for as long as it likes.
         retries
             How often a task whose worker died is tried again.
 
@@ -161,7 +162,8 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
         ...     executor.options(timeout=60).submit(pow, 2, 10).result()
         1024
         """
-        return Limited(self, _limits(timeout, retries))
+        own = self._limits
+        return Limited(self, _limits(own[0] if timeout is ... else timeout, own[1] if retries is ... else retries))
 
     def kill(self, future: concurrent.futures.Future[Any]) -> bool:
         """Cancel a task, also one that runs: its worker process is ended, and another takes its place.

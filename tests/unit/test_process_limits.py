@@ -116,6 +116,17 @@ def test_the_pool_may_have_a_limit_for_all(begun: Begun) -> None:
         assert list(executor.map(T.echo, range(100))) == list(range(100))
 
 
+def test_options_that_are_not_given_are_the_pools(begun: Begun, tmp_path: Path) -> None:
+    with ProcessPoolExecutor(1, timeout=SHORT_S, retries=1) as executor:
+        future = executor.options(retries=0).submit(T.stay, begun.path)
+        begun.wait()
+        with pytest.raises(TimeoutError):
+            future.result(PATIENCE_S)
+        patient = executor.options(timeout=None)
+        assert patient.submit(T.take, 2 * SHORT_S).result(PATIENCE_S) is None
+        assert patient.submit(T.kill_self_once, str(tmp_path / "mark"), 7).result(PATIENCE_S) == 7
+
+
 def test_what_stands_behind_it_is_done(single: ProcessPoolExecutor, begun: Begun) -> None:
     assert list(single.map(T.echo, range(300))) == list(range(300))
     slow = single.options(timeout=SHORT_S).submit(T.stay, begun.path)
