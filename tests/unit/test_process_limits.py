@@ -28,8 +28,11 @@ PATIENCE_S = 60
 SHORT_S = 0.2
 
 
-def _tasks() -> Any:
-    name = "tasks_for_pools"
+def _load(name: str) -> Any:
+    """A module beside this one, loaded from its file: workers have to find the tasks the same way."""
+    if name in sys.modules:
+        # Another file of tests has loaded it: its functions are to be the same.
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -38,7 +41,7 @@ def _tasks() -> Any:
     return module
 
 
-T = _tasks()
+T = _load("tasks_for_pools")
 
 
 @pytest.fixture
