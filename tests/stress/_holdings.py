@@ -65,12 +65,18 @@ def resident_mb(pid: int) -> float:
 def descendants(pid: int) -> list[int]:
     """Return the processes that a process has started, and those that they have."""
     children = []
-    for list_of_one_thread in Path("/proc").glob(f"{pid}/task/*/children"):
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        # The process has ended meanwhile.
+        return []
+    for thread in threads:
         try:
-            children += [int(number) for number in list_of_one_thread.read_text().split()]
+            listed = Path(f"/proc/{pid}/task/{thread}/children").read_text()
         except OSError:
             # The thread has ended meanwhile.
             continue
+        children += [int(number) for number in listed.split()]
     return children + [far for child in children for far in descendants(child)]
 
 
