@@ -32,8 +32,9 @@ use tercet_reactor::Direction;
 use super::core::LoopCore;
 use super::datagram::Queue;
 use super::errand::{Act, Errand};
-use super::object::{Own, Raw, Slot, call_method0, call_method1, ends_the_loop};
+use super::object::{Own, Raw, Slot, call_method1, ends_the_loop};
 use super::outbox::{Outbox, Piece};
+use super::transport::Transport;
 use super::turn::Turn;
 use super::{channel_face as face, datagram, kind, pipe};
 
@@ -272,21 +273,26 @@ pub(super) struct Line<'py> {
     pub(super) channel: &'py Channel,
 }
 
+impl<'py> Transport<'py> for Line<'py> {
+    fn object(&self) -> &Bound<'py, PyAny> {
+        &self.object
+    }
+
+    fn owner(&self) -> PyResult<Bound<'py, LoopCore>> {
+        Ok(self.channel.owner.or_none(self.py).cast_into::<LoopCore>()?)
+    }
+
+    fn protocol(&self) -> Bound<'py, PyAny> {
+        self.channel.protocol.or_none(self.py)
+    }
+}
+
 impl<'py> Line<'py> {
     /// # Safety
     /// The object is a transport of ours and lives.
     pub(super) unsafe fn of(py: Python<'py>, object: Raw) -> Self {
         // SAFETY: as asked for above; it is owned for as long as the fields are used.
         unsafe { Self { py, object: Bound::from_borrowed_ptr(py, object), channel: Channel::of(object) } }
-    }
-
-    /// The loop, which is there until the garbage collector has come.
-    pub(super) fn owner(&self) -> PyResult<Bound<'py, LoopCore>> {
-        Ok(self.channel.owner.or_none(self.py).cast_into::<LoopCore>()?)
-    }
-
-    pub(super) fn protocol(&self) -> Bound<'py, PyAny> {
-        self.channel.protocol.or_none(self.py)
     }
 
     pub(super) fn is_reading(&self) -> bool {
@@ -387,27 +393,6 @@ impl<'py> Line<'py> {
         self.force_close(Some(&error))
     }
 
-    /// Tells the exception handler.
-    pub(super) fn report(&self, message: &str, error: &Bound<'py, PyAny>) -> PyResult<()> {
-        let context = PyDict::new(self.py);
-        context.set_item("message", message)?;
-        context.set_item("exception", error)?;
-        context.set_item("transport", &self.object)?;
-        context.set_item("protocol", self.protocol())?;
-        self.owner()?.call_method1(intern!(self.py, "call_exception_handler"), (context,)).map(drop)
-    }
-
-    /// Reports what a method of the protocol has raised, as a handle would.
-    pub(super) fn complain(&self, turn: &Turn<'py>, error: PyErr, method: &str) -> PyResult<()> {
-        turn.leave();
-        if ends_the_loop(self.py, &error) {
-            return Err(error);
-        }
-        let shown = self.protocol().get_type().qualname().map_or_else(|_| String::new(), |name| name.to_string());
-        let message = format!("Exception in callback {shown}.{method}()");
-        self.report(&message, error.into_value(self.py).into_bound(self.py).as_any())
-    }
-
     /// Asks the protocol to pause if there is too much.
     pub(super) fn maybe_pause(&self) -> PyResult<()> {
         if self.channel.unsent_bytes() <= self.channel.high.get() || self.channel.has(flag::PROTOCOL_PAUSED) {
@@ -423,14 +408,6 @@ impl<'py> Line<'py> {
         }
         self.channel.unmark(flag::PROTOCOL_PAUSED);
         self.tell_protocol(intern!(self.py, "resume_writing").as_any(), "protocol.resume_writing() failed")
-    }
-
-    fn tell_protocol(&self, method: &Bound<'py, PyAny>, message: &str) -> PyResult<()> {
-        match call_method0(&self.protocol(), method) {
-            Ok(_) => Ok(()),
-            Err(error) if ends_the_loop(self.py, &error) => Err(error),
-            Err(error) => self.report(message, error.into_value(self.py).into_bound(self.py).as_any()),
-        }
     }
 
     /// Everything that was left is sent.

@@ -4,16 +4,16 @@
 
 use std::ffi::c_void;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyString};
+use pyo3::types::PyString;
 use tercet_reactor::Direction;
 
 use super::channel::{Kind, Line, flag};
 use super::kind;
 use super::object::Raw;
 use super::schedule::Named;
+use super::transport::{Transport, none, truth, water};
 use crate::door::called;
 
 /// Functions that CPython calls as methods with one argument or none.
@@ -35,14 +35,6 @@ macro_rules! line_methods {
 }
 pub(super) use line_methods;
 
-pub(super) fn none(py: Python<'_>) -> Bound<'_, PyAny> {
-    py.None().into_bound(py)
-}
-
-pub(super) fn truth(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
-    PyBool::new(py, value).to_owned().into_any()
-}
-
 line_methods! {
     close(line) {
         line.close()?;
@@ -62,7 +54,7 @@ line_methods! {
         if line.is_reading() {
             line.channel.mark(flag::PAUSED);
             line.unwatch(Direction::Read)?;
-            debug(&line, "%r pauses reading")?;
+            line.debug("%r pauses reading")?;
         }
         Ok(none(line.py))
     }
@@ -70,7 +62,7 @@ line_methods! {
         if line.channel.has(flag::PAUSED) && !line.channel.has(flag::CLOSING) {
             line.channel.unmark(flag::PAUSED);
             line.read_on()?;
-            debug(&line, "%r resumes reading")?;
+            line.debug("%r resumes reading")?;
         }
         Ok(none(line.py))
     }
@@ -83,33 +75,6 @@ line_methods! {
     get_write_buffer_limits(line) {
         Ok((line.channel.low.get(), line.channel.high.get()).into_pyobject(line.py)?.into_any())
     }
-}
-
-/// Says something in debug mode.
-pub(super) fn debug(line: &Line<'_>, words: &str) -> PyResult<()> {
-    let owner = line.owner()?;
-    if owner.get().is_debugging() {
-        owner.call_method1("_debug_log", (words, &line.object))?;
-    }
-    Ok(())
-}
-
-/// The two limits of flow control, from those that are given.
-pub(super) fn water(
-    high: Option<&Bound<'_, PyAny>>,
-    low: Option<&Bound<'_, PyAny>>,
-    default_high: i64,
-) -> PyResult<(usize, usize)> {
-    let number = |value: Option<&Bound<'_, PyAny>>| -> PyResult<Option<i64>> {
-        value.filter(|value| !value.is_none()).map(PyAnyMethods::extract::<i64>).transpose()
-    };
-    let (high, low) = (number(high)?, number(low)?);
-    let high = high.unwrap_or_else(|| low.map_or(default_high, |low| low.saturating_mul(4)));
-    let low = low.unwrap_or(high.div_euclid(4));
-    if !(high >= low && low >= 0) {
-        return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));
-    }
-    Ok((high as usize, low as usize))
 }
 
 unsafe extern "C" fn set_limits(object: Raw, args: *const Raw, count: isize, keywords: Raw) -> Raw {

@@ -21,12 +21,13 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
 
 use super::address::Address;
 use super::channel::{self, Kind, Line, Plan, flag};
-use super::channel_face::{self as face, none};
+use super::channel_face as face;
 use super::core::LoopCore;
 use super::kind;
 use super::object::{Raw, call_method1, ends_the_loop, os_error};
 use super::reading::Memory;
 use super::schedule::Named;
+use super::transport::{Transport, none};
 use super::turn::Turn;
 use crate::door::called;
 

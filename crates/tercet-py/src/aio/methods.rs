@@ -4,17 +4,18 @@
 
 use std::ffi::c_void;
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyString};
+use pyo3::types::PyString;
 use tercet_reactor::Direction;
 
 use super::kind;
 use super::object::Raw;
 use super::schedule::Named;
 use super::stream::{Wire, flag};
+use super::transport::{Transport, none, truth, water};
 use crate::door::called;
 
 macro_rules! methods {
@@ -32,14 +33,6 @@ macro_rules! methods {
             }
         })*
     };
-}
-
-fn none(py: Python<'_>) -> Bound<'_, PyAny> {
-    py.None().into_bound(py)
-}
-
-fn truth(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
-    PyBool::new(py, value).to_owned().into_any()
 }
 
 methods! {
@@ -65,7 +58,7 @@ methods! {
         if wire.is_reading() {
             wire.stream.mark(flag::PAUSED);
             wire.unwatch(Direction::Read)?;
-            debug(&wire, "%r pauses reading")?;
+            wire.debug("%r pauses reading")?;
         }
         Ok(none(wire.py))
     }
@@ -73,7 +66,7 @@ methods! {
         if wire.stream.has(flag::PAUSED) && !wire.stream.has(flag::CLOSING) {
             wire.stream.unmark(flag::PAUSED);
             wire.read_on()?;
-            debug(&wire, "%r resumes reading")?;
+            wire.debug("%r resumes reading")?;
         }
         Ok(none(wire.py))
     }
@@ -94,14 +87,6 @@ fn py_of<'py>(wire: &Wire<'py>) -> Python<'py> {
     wire.py
 }
 
-fn debug(wire: &Wire<'_>, words: &str) -> PyResult<()> {
-    let owner = wire.owner()?;
-    if owner.get().is_debugging() {
-        owner.call_method1("_debug_log", (words, &wire.object))?;
-    }
-    Ok(())
-}
-
 fn make_waiter<'py>(wire: &Wire<'py>) -> PyResult<Bound<'py, PyAny>> {
     if !wire.stream.empty_waiter.is_empty() {
         return Err(PyRuntimeError::new_err("Empty waiter is already set"));
@@ -116,17 +101,9 @@ fn make_waiter<'py>(wire: &Wire<'py>) -> PyResult<Bound<'py, PyAny>> {
 }
 
 fn limits(wire: &Wire<'_>, high: Option<&Bound<'_, PyAny>>, low: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    let number = |value: Option<&Bound<'_, PyAny>>| -> PyResult<Option<i64>> {
-        value.filter(|value| !value.is_none()).map(PyAnyMethods::extract::<i64>).transpose()
-    };
-    let (high, low) = (number(high)?, number(low)?);
-    let high = high.unwrap_or_else(|| low.map_or(64 * 1024, |low| 4 * low));
-    let low = low.unwrap_or(high.div_euclid(4));
-    if !(high >= low && low >= 0) {
-        return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));
-    }
-    wire.stream.high.set(high as usize);
-    wire.stream.low.set(low as usize);
+    let (high, low) = water(high, low, 64 * 1024)?;
+    wire.stream.high.set(high);
+    wire.stream.low.set(low);
     wire.flush()?;
     wire.maybe_pause()
 }

@@ -15,6 +15,7 @@
 //! | `tls` | the hot half of TLS |
 //! | `flow` | readers and writers of `asyncio`'s streams |
 //! | `guard` | telling of a blocked loop |
+//! | `transport` | what all transports do alike |
 //! | `listener` | accepting connections for a server |
 //! | `socket` | `sock_recv`, `sock_sendall` and their like |
 //! | `kind`, `object` | types made by hand, and the references in their instances |
@@ -52,6 +53,7 @@ mod schedule;
 mod socket;
 mod stream;
 mod tls;
+mod transport;
 mod turn;
 mod watch;
 mod writing;

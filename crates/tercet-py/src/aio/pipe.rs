@@ -14,12 +14,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
 
 use super::channel::{self, Kind, Line, Plan, flag};
-use super::channel_face::{self as face, debug, line_methods, none, truth};
+use super::channel_face::{self as face, line_methods};
 use super::core::LoopCore;
 use super::errand::Errand;
 use super::kind;
 use super::object::{Raw, call_method0, call_method1, os_error};
 use super::outbox::{Outbox, Piece, VECTOR};
+use super::transport::{Transport, none, truth};
 use super::turn::Turn;
 use super::writing::piece_of;
 
@@ -114,7 +115,7 @@ pub(super) fn readable(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
 
 /// Nobody writes any more.
 fn end(line: &Line<'_>) -> PyResult<()> {
-    debug(line, "%r was closed by peer")?;
+    line.debug("%r was closed by peer")?;
     line.channel.mark(flag::CLOSING);
     line.owner()?.get().soon(Errand::new(line.object.clone(), tell_end));
     line.lose(None)
@@ -135,7 +136,7 @@ pub(super) fn peer_is_gone(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
     turn.leave();
     // SAFETY: the errand owns the transport.
     let line = unsafe { Line::of(turn.py, object) };
-    debug(&line, "%r was closed by peer")?;
+    line.debug("%r was closed by peer")?;
     if line.channel.is_all_sent() {
         return line.force_close(None);
     }

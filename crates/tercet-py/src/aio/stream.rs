@@ -33,6 +33,7 @@ use super::core::LoopCore;
 use super::errand::Errand;
 use super::object::{Own, Raw, Slot, call_method0, call_method1, ends_the_loop};
 use super::outbox::Outbox;
+use super::transport::Transport;
 use super::turn::Turn;
 use super::{flow, kind, methods, reading, tls};
 
@@ -244,6 +245,20 @@ pub(super) struct Wire<'py> {
     pub(super) stream: &'py Stream,
 }
 
+impl<'py> Transport<'py> for Wire<'py> {
+    fn object(&self) -> &Bound<'py, PyAny> {
+        &self.object
+    }
+
+    fn owner(&self) -> PyResult<Bound<'py, LoopCore>> {
+        Ok(self.stream.owner.or_none(self.py).cast_into::<LoopCore>()?)
+    }
+
+    fn protocol(&self) -> Bound<'py, PyAny> {
+        self.stream.protocol.or_none(self.py)
+    }
+}
+
 impl<'py> Wire<'py> {
     pub(super) fn new(object: &Bound<'py, PyAny>) -> Self {
         // SAFETY: only transports of ours come here, and this one is owned for as long as the fields are used.
@@ -255,11 +270,6 @@ impl<'py> Wire<'py> {
     pub(super) unsafe fn of(py: Python<'py>, object: Raw) -> Self {
         // SAFETY: as asked for above.
         Self::new(&unsafe { Bound::from_borrowed_ptr(py, object) })
-    }
-
-    /// The loop, which is there until the garbage collector has come.
-    pub(super) fn owner(&self) -> PyResult<Bound<'py, LoopCore>> {
-        Ok(self.stream.owner.or_none(self.py).cast_into::<LoopCore>()?)
     }
 
     fn prepare(&self, protocol: &Bound<'py, PyAny>, is_known: bool) -> PyResult<()> {
@@ -377,16 +387,6 @@ impl<'py> Wire<'py> {
             self.report(message, &error)?;
         }
         self.force_close(Some(&error))
-    }
-
-    /// Tells the exception handler.
-    pub(super) fn report(&self, message: &str, error: &Bound<'py, PyAny>) -> PyResult<()> {
-        let context = PyDict::new(self.py);
-        context.set_item("message", message)?;
-        context.set_item("exception", error)?;
-        context.set_item("transport", &self.object)?;
-        context.set_item("protocol", self.stream.protocol.or_none(self.py))?;
-        self.owner()?.call_method1(intern!(self.py, "call_exception_handler"), (context,)).map(drop)
     }
 
     /// The socket as Python has it.
@@ -523,20 +523,6 @@ fn lost(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
         Err(error) => wire.complain(turn, error, "connection_lost"),
     };
     result.and(wire.end())
-}
-
-impl<'py> Wire<'py> {
-    /// Reports what a method of the protocol has raised, as a handle would.
-    fn complain(&self, turn: &Turn<'py>, error: PyErr, method: &str) -> PyResult<()> {
-        turn.leave();
-        if ends_the_loop(self.py, &error) {
-            return Err(error);
-        }
-        let protocol = self.stream.protocol.or_none(self.py);
-        let shown = protocol.get_type().qualname().map_or_else(|_| String::new(), |name| name.to_string());
-        let message = format!("Exception in callback {shown}.{method}()");
-        self.report(&message, error.into_value(self.py).into_bound(self.py).as_any())
-    }
 }
 
 /// What the loop does when it is closed while something is unsent.

@@ -22,9 +22,10 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use tercet_reactor::Direction;
 
 use super::errand::Errand;
-use super::object::{Raw, call_method0, ends_the_loop, os_error};
+use super::object::{Raw, os_error};
 use super::outbox::{Outbox, Piece, VECTOR};
 use super::stream::{Stream, Wire, flag};
+use super::transport::Transport;
 use super::turn::Turn;
 
 /// More than this is not kept until the end of the turn.
@@ -228,15 +229,6 @@ impl<'py> Wire<'py> {
         }
         self.stream.unmark(flag::PROTOCOL_PAUSED);
         self.tell_protocol(intern!(self.py, "resume_writing").as_any(), "protocol.resume_writing() failed")
-    }
-
-    fn tell_protocol(&self, method: &Bound<'py, PyAny>, message: &str) -> PyResult<()> {
-        let protocol = self.stream.protocol.or_none(self.py);
-        match call_method0(&protocol, method) {
-            Ok(_) => Ok(()),
-            Err(error) if ends_the_loop(self.py, &error) => Err(error),
-            Err(error) => self.report(message, error.into_value(self.py).into_bound(self.py).as_any()),
-        }
     }
 
     /// `write_eof()`.

@@ -2,6 +2,7 @@
 //!
 //! The classes are Python's, and these methods are put into them as descriptors, so that calls have no tuple and no frame.
 
+use crate::aio::transport::none;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::exceptions::PyTypeError;
@@ -106,10 +107,6 @@ fn weak_reader_of<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
         let weak = ffi::PyObject_GenericGetAttr(protocol.as_ptr(), intern!(py, "_stream_reader_wr").as_ptr());
         Bound::from_owned_ptr_or_err(py, weak)
     }
-}
-
-fn none(py: Python<'_>) -> Bound<'_, PyAny> {
-    py.None().into_bound(py)
 }
 
 /// Methods that take one argument or none.
