@@ -19,6 +19,7 @@ from time import perf_counter, thread_time
 
 from tercet.course import Course
 from tercet.engine import Engine, Entry, Work, mark_worker, without_first_frame
+from tercet.shield import Shield
 from tercet.thread_pool import ThreadPoolExecutor
 
 __all__ = ["ThreadEngine"]
@@ -47,6 +48,7 @@ class ThreadEngine(Engine):
         self._servings = 0
         self._is_over = False
         self._resizing = threading.Lock()
+        self._shield = Shield()
         self._first: int | None = None
         self._refusal: str | None = None
 
@@ -59,7 +61,7 @@ class ThreadEngine(Engine):
         """Let `limit` threads take items, or as many as the system grants."""
         self.limit = limit
         try:
-            with self._resizing:
+            with self._resizing, self._shield:
                 while self._servings < limit and not self._is_over:
                     self._begin_serving()
         except RuntimeError as refusal:
@@ -103,6 +105,7 @@ class ThreadEngine(Engine):
     # --- in the threads ---
 
     def _serve(self, index: int) -> None:
+        self._shield.lower()
         mark_worker()
         if index == 0:
             self._first = threading.get_native_id()
