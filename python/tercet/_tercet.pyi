@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future as _AnyFuture
 from contextvars import Context
+from types import ModuleType
 from typing import Any, Generic, ParamSpec, Self, TypedDict, TypeVar, final
 
 from typing_extensions import disjoint_base
@@ -287,6 +288,8 @@ class ProcessPool:
         self,
         limit: int,
         *,
+        timeout: float | None,
+        retries: int,
         hire: Callable[[list[int]], tuple[int, int]],
         mourn: Callable[[int], tuple[str, bool]],
         lead: Callable[[Leader, Callable[..., Any]], None],
@@ -302,10 +305,16 @@ class ProcessPool:
         """Take no more tasks, and cancel those that were not sent if `cancels`."""
     def _end(self, number: int) -> None:
         """Send all workers a signal that ends them; take no more tasks and cancel those that were not sent."""
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _AnyFuture[_T]:
+        """Schedule ``fn(*args, **kwargs)`` in a worker process and return a future for its outcome."""
     def _submit(
         self, timeout: float | None, retries: int, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> _AnyFuture[_T]:
         """Schedule `fn(*args, **kwargs)` with limits of its own."""
+    def _submit_each(
+        self, timeout: float | None, retries: int, fn: Callable[..., _T], items: Iterable[tuple[Any, ...]]
+    ) -> list[_AnyFuture[_T]]:
+        """Schedule ``fn(*args)`` for each tuple of an iterator, with limits of their own; return the futures."""
     def _kill(self, future: Future) -> bool:
         """Cancel a task, ending the process that runs it; return whether it is cancelled."""
     def _workers(self) -> list[tuple[int, str, bytes | None, float | None, int, int]]:
@@ -485,7 +494,7 @@ class Parcel:
 def serve(
     fds: list[int],
     settle: Callable[[], object],
-    run: Callable[[Parcel], tuple[bool, bytes | tuple[bytes, list[memoryview]]]],
+    parcel: ModuleType,
 ) -> None:
     """Serve a pool until it says that this process may leave."""
 

@@ -128,12 +128,17 @@ def map_by_submit(
     iterables: tuple[Iterable[Any], ...],
     timeout: float | None,
     buffersize: int | None,
+    together: Callable[..., list[concurrent.futures.Future[T]]] | None = None,
 ) -> Iterator[T]:
-    """Return the results of calls that go through `submit`, in order; what is not wanted any more is cancelled."""
+    """Return the results of calls that go through `submit`, in order; what is not wanted any more is cancelled.
+
+    The first ones go through `together`, where there is such a way: it takes the function and an iterator of arguments.
+    """
     check_buffersize(buffersize)
     deadline = None if timeout is None else time.monotonic() + timeout
     source = zip(*iterables, strict=False)
-    futures = deque(submit(fn, *args) for args in itertools.islice(source, buffersize))
+    first = itertools.islice(source, buffersize)
+    futures = deque(together(fn, first) if together is not None else (submit(fn, *args) for args in first))
     return _results(lambda: (submit(fn, *args) for args in itertools.islice(source, 1)), futures, deadline)
 
 

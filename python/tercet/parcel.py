@@ -20,7 +20,21 @@ if TYPE_CHECKING:
     Packed: TypeAlias = bytes | tuple[bytes, list[memoryview]]
     Keep: TypeAlias = Callable[[Any], bool | None] | None
 
-__all__ = ["CALL", "EACH", "EACH_STARRED", "LARGE", "PoolTask", "pack", "pack_any", "pack_whole", "run", "unpack"]
+__all__ = [
+    "CALL",
+    "EACH",
+    "EACH_STARRED",
+    "LARGE",
+    "PoolTask",
+    "pack",
+    "pack_any",
+    "pack_args",
+    "pack_error",
+    "pack_result",
+    "pack_whole",
+    "run",
+    "unpack_error",
+]
 
 LARGE = 64 << 10
 """Buffers of at least this many bytes travel beside what is packed."""
@@ -44,9 +58,14 @@ def pack(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Packe
     call: Any = (fn, args, kwargs) if kwargs else (fn, args)
     if type(fn) is PoolTask:
         call = (fn.fn, args, kwargs or {}, fn.way)
+    return pack_args(call)
+
+
+def pack_args(args: tuple[Any, ...]) -> Packed:
+    """Pack the arguments of a function whose name goes another way."""
     handle = modules.get("tercet.handle")
     # Where it is loaded there are queues and locks, which know how to go to a worker.
-    return pack_any(call) if handle is None else handle.pack(pack_any, call)
+    return pack_any(args) if handle is None else handle.pack(pack_any, args)
 
 
 def pack_any(value: Any) -> Packed:
@@ -106,20 +125,27 @@ def run(parcel: Parcel) -> tuple[bool, Packed]:
         else:
             value = list(starmap(call[0], *call[1]))
     except BaseException as error:
-        return True, _pack_error(error, is_of_pool)
+        # The frame of this function is not the user's.
+        error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+        return True, pack_error(error, is_of_pool)
     # What it was lent may go back before the result is packed.
     del call, parcel
+    return pack_result(value, is_of_pool)
+
+
+def pack_result(value: Any, is_of_pool: bool = False) -> tuple[bool, Packed]:
+    """Pack a result: whether that failed, and the result or why."""
     try:
         return False, pack_any(value)
     except BaseException as error:
-        return True, _pack_error(_unsent(error, value) if is_of_pool else error)
+        error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+        return True, pack_error(_unsent(error, value) if is_of_pool else error)
 
 
-def _pack_error(error: BaseException, is_of_pool: bool = False) -> bytes:
+def pack_error(error: BaseException, is_of_pool: bool = False) -> bytes:
+    """Pack an exception, with its text for where it cannot be rebuilt."""
     import traceback
 
-    if error.__traceback__ is not None:
-        error.__traceback__ = error.__traceback__.tb_next
     try:
         trace = "".join(traceback.format_exception(error))
     except Exception:
@@ -153,10 +179,8 @@ def _unsent(refusal: BaseException, value: Any) -> Exception:
     return error
 
 
-def unpack(parcel: Parcel, has_failed: bool) -> Any:
-    """Return the result, or the exception with the traceback of the worker as its cause."""
-    if not has_failed:
-        return loads(parcel, buffers=parcel.buffers())
+def unpack_error(parcel: Parcel) -> BaseException:
+    """Return the exception, with the traceback of the worker as its cause."""
     from concurrent.futures.process import _RemoteTraceback
 
     from tercet.errors import RemoteError

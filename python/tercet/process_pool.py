@@ -113,7 +113,7 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
             raise ValueError(f"on_crash must be 'isolate' or 'break': {on_crash!r}")
         if max_rss is not None and max_rss <= 0:
             raise ValueError(f"max_rss must be greater than 0: {max_rss}")
-        self._limits = _limits(timeout, retries)
+        self._limits = timeout, retries = _limits(timeout, retries)
         self._max_workers = max_workers
         self._mp_context = mp_context
         self._initializer = initializer  # type: ignore[assignment]
@@ -124,6 +124,8 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
         self._processes = start.processes
         self._open(
             max_workers,
+            timeout=timeout,
+            retries=retries,
             hire=start.hire,
             mourn=start.mourn,
             lead=lead,
@@ -132,18 +134,6 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
             breaks_on_crash=on_crash == "break",
             max_rss=max_rss,
         )
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> concurrent.futures.Future[T]:
-        """Schedule ``fn(*args, **kwargs)`` in a worker process and return a future for its outcome.
-
-        Raises
-        ------
-        RuntimeError
-            If the pool is shut down.
-        BrokenProcessPool
-            If the pool is broken.
-        """
-        return self._submit(*self._limits, fn, args, kwargs)
 
     def options(self, *, timeout: float | EllipsisType | None = ..., retries: int | EllipsisType = ...) -> Limited:
         """Return a view of this pool whose tasks have limits of their own. What is not given is as the pool has it.
@@ -216,7 +206,9 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
             raise ValueError("chunksize must be >= 1.")
         check_buffersize(buffersize)
         if chunksize == 1:
-            return map_by_submit(self.submit, fn, iterables, timeout, buffersize)
+            own = type(self).submit is _tercet.ProcessPool.submit
+            together = partial(self._submit_each, *self._limits) if own else None
+            return map_by_submit(self.submit, fn, iterables, timeout, buffersize, together)
         chunks = _chunks(zip(*iterables, strict=False), chunksize)
         results = map_by_submit(self.submit, partial(_run_chunk, fn), (chunks,), timeout, buffersize)
         return itertools.chain.from_iterable(results)
@@ -315,7 +307,8 @@ class Limited:
     ) -> Iterator[T]:
         """Do what the pool's `map` does; each call is a task."""
         check_buffersize(buffersize)
-        return map_by_submit(self.submit, fn, iterables, timeout, buffersize)
+        together = partial(self._pool._submit_each, *self._limits)
+        return map_by_submit(self.submit, fn, iterables, timeout, buffersize, together)
 
 
 def name_of_call(packed: bytes) -> str:

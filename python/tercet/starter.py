@@ -270,7 +270,7 @@ def _serve_spawned(
         except ProcessLookupError:
             os._exit(1)
         threading.Thread(target=_end_with, args=(life,), daemon=True).start()
-    _tercet.serve(fds, lambda: _begin(initializer, initargs), parcel.run)
+    _tercet.serve(fds, lambda: _begin(initializer, initargs), parcel)
 
 
 def _begin(initializer: Initializer, initargs: tuple[Any, ...]) -> None:

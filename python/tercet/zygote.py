@@ -151,8 +151,8 @@ def work(native: ModuleType, fds: list[int], order: tuple[bytes, str, int, list[
     initializer, name, parent, path = order
     sys.path[:] = path
     _name(name, parent)
-    run = _beside("parcel").run
-    native.serve(fds, lambda: begin(*loads(initializer)), run)
+    parcel = _beside("parcel")
+    native.serve(fds, lambda: begin(*loads(initializer)), parcel)
     return 0
 
 

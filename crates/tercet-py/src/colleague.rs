@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use tercet_sched::{Fleet, Wakes};
-use tercet_shm::{Bell, Bells, Error, Holder, LinkSizes, ParentEnd, Peer, Segment, Want};
+use tercet_shm::{Bell, Bells, Error, Holder, LinkSizes, ParentEnd, Peer, Producer, Segment, Want};
 
 use crate::desk::{Chores, Order};
 use crate::freight::{self, Freight, Packed, Store};
 use crate::future::Outcome;
 use crate::limits::Doom;
 use crate::parcel::{Fault, Head, Incoming, Kind, Outgoing};
+use crate::repertoire::Function;
 
 /// The sizes of the rings. Longer messages go in pieces.
 const SIZES: LinkSizes = LinkSizes { task_bytes: 1 << 20, result_bytes: 1 << 20 };
@@ -28,6 +29,8 @@ pub(crate) struct Colleague {
     /// Its bytes, if they were made for this worker: what they lend counts as lent.
     letter: Option<Vec<u8>>,
     account: Option<Account>,
+    /// Which edition of the function at each place it was told of.
+    told: Vec<u64>,
     /// Its number, and a descriptor that can be read when it has ended; nothing until it is started.
     pub(crate) process: Option<(i32, Arc<OwnedFd>)>,
     pub(crate) is_leaving: bool,
@@ -68,6 +71,7 @@ impl Colleague {
             letter: None,
             // Without an account, large buffers go through the ring.
             account: store.and_then(|store| Account::open(store).ok()),
+            told: Vec::new(),
             process: None,
             is_leaving: false,
             doom: None,
@@ -130,7 +134,7 @@ impl Colleague {
                         finish(order, packed, chores, wakes);
                     }
                 }
-                Kind::Call | Kind::Leave => return Err(Fault::Garbled),
+                Kind::Call | Kind::Function | Kind::Leave => return Err(Fault::Garbled),
             }
         }
         Ok(())
@@ -161,6 +165,11 @@ impl Colleague {
         if !(is_next || outgoing.is_short() || outgoing.has_begun()) {
             // Of a message in pieces that a busy worker does not read, nothing could be taken back.
             return Ok(false);
+        }
+        if let Some(function) = call.and_then(|call| call.function()) {
+            if !outgoing.has_begun() && !tell(&mut self.told, function, ring)? {
+                return Ok(false);
+            }
         }
         // The bytes do not change, and the order holds them: they may be read without the GIL.
         let Some(bytes) = call.map_or(Some(&[][..]), Freight::plain) else {
@@ -215,6 +224,23 @@ impl Colleague {
             let _ = rustix::process::pidfd_send_signal(life, signal);
         }
     }
+}
+
+/// Tells a worker of a function, unless it knows it. False if there is no room.
+fn tell(told: &mut Vec<u64>, function: &Function, ring: &mut Producer) -> Result<bool, Error> {
+    let place = function.place as usize;
+    if told.len() <= place {
+        told.resize(place + 1, 0);
+    }
+    if told[place] == function.edition {
+        return Ok(true);
+    }
+    let head = Head { place: function.place, ..Head::new(0, Kind::Function) };
+    let has_left = Outgoing::new(head, function.bytes.len()).push(&function.bytes, ring)?;
+    if has_left {
+        told[place] = function.edition;
+    }
+    Ok(has_left)
 }
 
 /// Finishes the future of a task without the GIL, if nobody has looked behind it.

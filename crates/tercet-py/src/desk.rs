@@ -15,7 +15,7 @@ use tercet_shm::{Bell, now_ns};
 use crate::colleague::Colleague;
 use crate::freight::{self, Freight, Store};
 use crate::future::{Future, Outcome};
-use crate::limits::Doom;
+use crate::limits::{Doom, Limits};
 
 /// How long a task may keep others waiting that stand behind it.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -24,10 +24,7 @@ const PATIENCE: Duration = Duration::from_millis(1);
 pub(crate) struct Order {
     pub(crate) future: Py<Future>,
     pub(crate) call: Freight,
-    /// How long it may take.
-    pub(crate) timeout: Option<Duration>,
-    /// How often it may be tried again if its worker dies.
-    pub(crate) retries: u32,
+    pub(crate) limits: Limits,
 }
 
 pub(crate) struct Desk {

@@ -21,12 +21,17 @@ use std::time::Duration;
 
 use pyo3::buffer::PyBuffer;
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyList, PyTuple};
+use pyo3::types::{IntoPyDict, PyByteArray, PyBytes, PyList, PyTuple};
 use tercet_shm::{Arena, Handle, Holder, Loan, Peer, PrivateLoan, Slab};
 
+use crate::call;
 use crate::door::Door;
+use crate::names;
 use crate::parcel::{Fault, Head, Kind, Message};
+use crate::plain;
+use crate::repertoire::Function;
 
 /// Bodies and buffers of at least this size are lent. `tercet.parcel.LARGE` is the same.
 const LARGE: usize = 64 << 10;
@@ -36,6 +41,8 @@ const MAPPED: usize = 256 << 10;
 const LONG: usize = 1 << 20;
 /// How many buffers are remembered in case they come again.
 const REMEMBERED: usize = 16;
+/// A body of up to this size is rather copied than read where it is.
+const SHORT: usize = 4 << 10;
 /// As much of a body tells what is called.
 const FRONT: usize = 1 << 10;
 /// In the place of a slot: the buffer comes along.
@@ -169,6 +176,8 @@ enum Body {
 pub(crate) struct Freight {
     body: Body,
     pieces: Vec<Piece>,
+    /// What is called, if the body is its arguments alone.
+    function: Option<Arc<Function>>,
 }
 
 impl Freight {
@@ -191,14 +200,30 @@ impl Freight {
         // What is more than bytes keeps something alive for as long as the task lives: see `tercet.handle`.
         let is_large = bytes.as_bytes().len() >= LARGE && bytes.is_exact_instance_of::<PyBytes>();
         let lot = store.filter(|_| is_large).and_then(|store| store.stow(py, Source::of(bytes.as_bytes())));
-        Ok(Self { body: lot.map_or_else(|| Body::Bytes(bytes.unbind()), Body::Lent), pieces })
+        Ok(Self { body: lot.map_or_else(|| Body::Bytes(bytes.unbind()), Body::Lent), pieces, function: None })
+    }
+
+    /// Takes over what was packed and is short.
+    pub(crate) fn short(bytes: Bound<'_, PyBytes>) -> Self {
+        Self { body: Body::Bytes(bytes.unbind()), pieces: Vec::new(), function: None }
+    }
+
+    /// The same, for arguments alone, with the function that is called.
+    pub(crate) fn of(self, function: Arc<Function>) -> Self {
+        Self { function: Some(function), ..self }
+    }
+
+    /// What is called, if a worker is told once and for all.
+    pub(crate) fn function(&self) -> Option<&Arc<Function>> {
+        self.function.as_ref()
     }
 
     /// The head of its message.
     pub(crate) fn head(&self, number: u64, kind: Kind) -> Head {
         let is_lent = matches!(self.body, Body::Lent(_));
         let parts = (self.pieces.len() as u32 + u32::from(is_lent)) | if is_lent { BODY_IS_LENT } else { 0 };
-        Head { number, kind, spent_us: 0, parts }
+        let place = self.function.as_ref().map_or(0, |function| function.place);
+        Head { number, kind, spent_us: 0, parts, place }
     }
 
     /// How long its message is.
@@ -208,11 +233,12 @@ impl Freight {
         pieces + if let Body::Bytes(bytes) = &self.body { bytes_of(bytes).len() } else { Handle::SIZE }
     }
 
-    /// How its body begins.
+    /// How the call begins: what is called.
     pub(crate) fn front(&self) -> &[u8] {
-        let body = match &self.body {
-            Body::Bytes(bytes) => bytes_of(bytes),
-            Body::Lent(lot) => lot.slab().map_or(&[][..], |slab| slab),
+        let body = match (&self.function, &self.body) {
+            (Some(function), _) => &function.bytes,
+            (None, Body::Bytes(bytes)) => bytes_of(bytes),
+            (None, Body::Lent(lot)) => lot.slab().map_or(&[][..], |slab| slab),
         };
         &body[..body.len().min(FRONT)]
     }
@@ -302,6 +328,18 @@ impl Packed {
         Ok(Self { bytes, body, buffers: parts, has_failed: head.kind == Kind::Error })
     }
 
+    /// Rebuilds what was packed, which may run code of Python.
+    pub(crate) fn rebuild<'py>(self: &Arc<Self>, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let body = self.part(&self.body);
+        if self.buffers.is_empty() && body.len() <= SHORT {
+            return plain::loads(&PyBytes::new(py, body));
+        }
+        let parcel = Bound::new(py, Parcel(Arc::clone(self)))?;
+        let buffers = parcel.get().buffers(py)?;
+        let words = [(intern!(py, "buffers"), buffers)].into_py_dict(py)?;
+        call::call(&names::loads(py)?, &PyTuple::new(py, [parcel])?, Some(&words))
+    }
+
     fn part<'a>(&'a self, part: &'a Part) -> &'a [u8] {
         match part {
             Part::Here(range) => &self.bytes[range.clone()],
@@ -323,7 +361,7 @@ impl Parcel {
 #[pymethods]
 impl Parcel {
     /// Return the buffers beside the body, each an object of its own that can be written to.
-    fn buffers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+    pub(crate) fn buffers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let made = self.0.buffers.iter().map(|part| {
             if let Part::Lent(loan) = part {
                 if loan.len() >= MAPPED {

@@ -47,10 +47,12 @@ impl Packed {
     /// # Errors
     /// Ctrl-C meanwhile. What else goes wrong is the outcome.
     fn unpack(self: &Arc<Self>, py: Python<'_>) -> PyResult<Outcome> {
-        let unpacked = names::unpack(py)
-            .and_then(|unpack| unpack.call1((Parcel::new(Arc::clone(self)), self.has_failed)))
-            .map(Bound::unbind);
-        Ok(match unpacked {
+        let unpacked = if self.has_failed {
+            names::unpack_error(py).and_then(|unpack| unpack.call1((Parcel::new(Arc::clone(self)),)))
+        } else {
+            self.rebuild(py)
+        };
+        Ok(match unpacked.map(Bound::unbind) {
             Ok(error) if self.has_failed => Outcome::Error(error),
             Ok(value) => Outcome::Value(value),
             Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => return Err(error),

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
 use rustix::process::Signal;
 use tercet_shm::now_ns;
 
@@ -14,6 +16,22 @@ use crate::desk::{Desk, Order};
 
 /// How long a worker has to tidy up.
 const GRACE: Duration = Duration::from_millis(100);
+
+/// What a task may do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How long it may take.
+    pub(crate) timeout: Option<Duration>,
+    /// How often it may be tried again if its worker dies.
+    pub(crate) retries: u32,
+}
+
+impl Limits {
+    pub(crate) fn of(timeout_s: Option<f64>, retries: u32) -> PyResult<Self> {
+        let timeout = timeout_s.map(Duration::try_from_secs_f64).transpose();
+        Ok(Self { timeout: timeout.map_err(|error| PyValueError::new_err(error.to_string()))?, retries })
+    }
+}
 
 /// That a worker is to end.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +78,7 @@ impl Desk {
                 None => {
                     let Some(held) = colleague.end.watch.held() else { continue };
                     let number = held.task.get();
-                    let timeout = self.fleet.sent(name, number).and_then(|task| task.job.timeout);
+                    let timeout = self.fleet.sent(name, number).and_then(|task| task.job.limits.timeout);
                     let spent = Duration::from_nanos(now.saturating_sub(held.began_ns));
                     if let Some(timeout) = timeout.filter(|timeout| *timeout <= spent) {
                         self.doom(name, number, Cause::Time(timeout));
@@ -82,7 +100,7 @@ impl Desk {
             let task = held.and_then(|held| self.fleet.sent(*name, held.task.get()));
             let spent = held.filter(|_| task.is_some()).map_or(0, |held| clock.saturating_sub(held.began_ns));
             // What it has not begun yet cannot reach its limit before that.
-            let timeout = task.or_else(|| self.fleet.first_sent(*name))?.job.timeout?;
+            let timeout = task.or_else(|| self.fleet.first_sent(*name))?.job.limits.timeout?;
             now.checked_add(timeout.saturating_sub(Duration::from_nanos(spent)))
         };
         self.colleagues.iter().filter_map(limit).min()

@@ -28,12 +28,16 @@ names! {
     condition = "threading", "Condition";
     /// A copy of the context variables of the caller.
     copy_context = "contextvars", "copy_context";
-    /// How a result of another process is unpacked.
-    unpack = "tercet.parcel", "unpack";
+    /// How an error of another process is unpacked.
+    unpack_error = "tercet.parcel", "unpack_error";
     /// The error of a task that takes too long.
     timeout_error = "builtins", "TimeoutError";
     /// How a call is packed.
     pack = "tercet.parcel", "pack";
+    /// How the arguments of a call are packed.
+    pack_args = "tercet.parcel", "pack_args";
+    /// Classes whose objects do not become bytes as they do by themselves.
+    dispatch_table = "copyreg", "dispatch_table";
     /// The error of a task whose worker died.
     worker_crashed = "tercet.process_pool", "WorkerCrashed";
     /// The error of tasks whose pool of processes cannot run them.

@@ -18,10 +18,11 @@ use crate::desk::{Chores, Dead, Desk, Order, Sleep, Stage};
 use crate::error::Error;
 use crate::freight;
 use crate::future::{Future, Outcome};
-use crate::limits::Cause;
+use crate::limits::{Cause, Limits};
 use crate::names;
 use crate::pool;
 use crate::process_pool::Leader;
+use crate::repertoire::Repertoire;
 
 /// What the threads of this process share.
 pub(crate) struct Office {
@@ -34,6 +35,9 @@ pub(crate) struct Office {
     pub(crate) breaks_on_crash: bool,
     /// How large a worker may be that goes on.
     pub(crate) max_rss: Option<u64>,
+    /// What holds for a task that says nothing of its own.
+    pub(crate) limits: Limits,
+    pub(crate) repertoire: Repertoire,
     pub(crate) hands: Hands,
 }
 
@@ -206,8 +210,8 @@ impl Office {
             return;
         }
         let Some(mut order) = dead.guilty else { return };
-        if order.retries > 0 {
-            order.retries -= 1;
+        if order.limits.retries > 0 {
+            order.limits.retries -= 1;
             self.desk().fleet.submit_first(order);
             return;
         }

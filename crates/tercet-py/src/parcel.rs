@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! message   head, then its bytes, in as many frames as it takes
-//! frame     number (8)  kind (4)  time spent in us (4)  parts (4)  length of what is still to come, this frame included (8)  bytes
+//! frame     number (8)  kind (4)  time spent in us (4)  parts (4)  place of the function (4)
+//!           length of what is still to come, this frame included (8)  bytes
 //! ```
 //! A message that is larger than a frame goes in pieces, so that one side copies the next while the other takes the
 //! last, and a ring need not be as large as the largest message. Pieces of two messages never mix.
@@ -11,7 +12,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use tercet_shm::{Consumer, Error, Producer};
 
-const HEAD: usize = 28;
+const HEAD: usize = 32;
 /// The largest piece: small enough that sender and receiver work at the same time.
 const PIECE: usize = 64 << 10;
 
@@ -33,11 +34,13 @@ pub(crate) enum Kind {
     Unfit = 6,
     /// To the pool: a task that was taken back, and that the worker has not begun.
     Back = 7,
+    /// To a worker: the function at a place, for the calls that follow.
+    Function = 8,
 }
 
 impl Kind {
     fn of(word: u32) -> Option<Self> {
-        [Self::Call, Self::Leave, Self::Ready, Self::Value, Self::Error, Self::Unfit, Self::Back]
+        [Self::Call, Self::Leave, Self::Ready, Self::Value, Self::Error, Self::Unfit, Self::Back, Self::Function]
             .into_iter()
             .find(|kind| *kind as u32 == word)
     }
@@ -52,11 +55,13 @@ pub(crate) struct Head {
     pub(crate) spent_us: u32,
     /// What stands at the front of the bytes: see `freight.rs`.
     pub(crate) parts: u32,
+    /// Where the function stands, if it is not in the bytes: see `repertoire.rs`. 0 if it is.
+    pub(crate) place: u32,
 }
 
 impl Head {
     pub(crate) fn new(number: u64, kind: Kind) -> Self {
-        Self { number, kind, spent_us: 0, parts: 0 }
+        Self { number, kind, spent_us: 0, parts: 0, place: 0 }
     }
 }
 
@@ -98,7 +103,8 @@ impl Outgoing {
             room[8..12].copy_from_slice(&(self.head.kind as u32).to_le_bytes());
             room[12..16].copy_from_slice(&self.head.spent_us.to_le_bytes());
             room[16..20].copy_from_slice(&self.head.parts.to_le_bytes());
-            room[20..HEAD].copy_from_slice(&(self.left as u64).to_le_bytes());
+            room[20..24].copy_from_slice(&self.head.place.to_le_bytes());
+            room[24..HEAD].copy_from_slice(&(self.left as u64).to_le_bytes());
             let begin = bytes.len() - self.left;
             room[HEAD..].copy_from_slice(&bytes[begin..begin + piece]);
             ring.keep(HEAD + piece);
@@ -140,12 +146,13 @@ impl Incoming {
         let (head, piece) = frame.split_at_checked(HEAD).ok_or(Fault::Garbled)?;
         let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| head[at + i]));
         let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| head[at + i]));
-        let left = usize::try_from(long(20)).map_err(|_| Fault::Garbled)?;
+        let left = usize::try_from(long(24)).map_err(|_| Fault::Garbled)?;
         let kind = Kind::of(word(8)).ok_or(Fault::Garbled)?;
         if self.0.is_none() {
             let mut bytes = Vec::new();
             bytes.try_reserve_exact(left).map_err(|_| Fault::Garbled)?;
-            self.0 = Some(Message { head: Head { number: long(0), kind, spent_us: word(12), parts: word(16) }, bytes });
+            let head = Head { number: long(0), kind, spent_us: word(12), parts: word(16), place: word(20) };
+            self.0 = Some(Message { head, bytes });
         }
         let Some(message) = self.0.as_mut() else { return Ok(None) };
         message.bytes.extend_from_slice(piece);

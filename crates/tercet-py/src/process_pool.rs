@@ -18,22 +18,22 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 use tercet_sched::Wakes;
 use tercet_shm::{Bell, State, Woken};
 
 use crate::colleague::Colleague;
-use crate::desk::{Chores, Desk, Order, Stage};
+use crate::desk::{Chores, Desk, Stage};
 use crate::door::Door;
 use crate::error::Error;
-use crate::freight::Freight;
-use crate::future::{Future, Outcome};
-use crate::limits::{self, Aborted};
+use crate::future::Future;
+use crate::limits::{self, Aborted, Limits};
 use crate::names;
 use crate::office::{Hands, Office};
 use crate::pool;
+use crate::repertoire::Repertoire;
 
 /// The native half of `tercet.ProcessPoolExecutor`.
 #[pyclass(module = "tercet._tercet", subclass, frozen)]
@@ -125,12 +125,14 @@ impl ProcessPool {
     }
 
     /// Set up the pool.
-    #[pyo3(signature = (limit, *, hire, mourn, lead, tasks_per_worker, starts_at_once, breaks_on_crash, max_rss))]
+    #[pyo3(signature = (limit, *, timeout, retries, hire, mourn, lead, tasks_per_worker, starts_at_once, breaks_on_crash, max_rss))]
     #[expect(clippy::too_many_arguments, reason = "each is a hand that the pool has in Python")]
     fn _open(
         &self,
         py: Python<'_>,
         limit: usize,
+        timeout: Option<f64>,
+        retries: u32,
         hire: Py<PyAny>,
         mourn: Py<PyAny>,
         lead: Py<PyAny>,
@@ -148,10 +150,31 @@ impl ProcessPool {
             starts_at_once,
             breaks_on_crash,
             max_rss,
+            limits: Limits::of(timeout, retries)?,
+            repertoire: Repertoire::default(),
             hands: Hands { hire, mourn, lead },
         };
         let _ = self.0.set(Arc::new(office));
         Ok(())
+    }
+
+    /// Schedule `fn(*args, **kwargs)` in a worker process and return a future for its outcome.
+    ///
+    /// Raises
+    /// ------
+    /// RuntimeError
+    ///     If the pool is shut down.
+    /// BrokenProcessPool
+    ///     If the pool is broken.
+    #[pyo3(signature = (r#fn, /, *args, **kwargs))]
+    fn submit(
+        &self,
+        r#fn: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<Future>> {
+        let office = self.office()?;
+        office.submit(office.limits, r#fn, args, kwargs)
     }
 
     /// Schedule `fn(*args, **kwargs)` with limits of its own.
@@ -160,51 +183,21 @@ impl ProcessPool {
         timeout: Option<f64>,
         retries: u32,
         r#fn: &Bound<'_, PyAny>,
-        args: Bound<'_, PyTuple>,
-        kwargs: Option<Bound<'_, PyDict>>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<Future>> {
-        let timeout = timeout.map(Duration::try_from_secs_f64).transpose();
-        let timeout = timeout.map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let py = r#fn.py();
-        let office = self.office()?;
-        office.check(py)?;
-        if office.broken.get().is_some() || office.desk().is_closed() {
-            return Err(office.refusal(py));
-        }
-        let future = names::future_type(py)?.call0()?.cast_into::<Future>()?;
-        office.begin(py, r#fn)?;
-        let store = office.desk().store.clone();
-        let packed = names::pack(py)?.call1((r#fn, args, kwargs));
-        let call = match packed.and_then(|packed| Freight::load(&packed, store.as_ref())) {
-            Ok(call) => call,
-            Err(error) => {
-                // As in the standard library, the future has the error.
-                Future::start(&future)?;
-                drop(Future::finish(&future, Outcome::Error(error.into_value(py).into_any()))?);
-                return Ok(future.unbind());
-            }
-        };
-        future.get().belongs_to(pool::OF_PROCESSES | u64::from(office.generation));
-        let order = Order { future: future.clone().unbind(), call, timeout, retries };
-        let mut chores = Chores::default();
-        let mut wakes = Wakes::new();
-        let mut desk = office.desk();
-        if desk.is_closed() {
-            // While the call was packed, which may run Python and let other threads in, nobody was left to send it.
-            drop(desk);
-            return Err(office.refusal(py));
-        }
-        desk.has_limits |= timeout.is_some();
-        desk.fleet.submit(order);
-        desk.dispatch(&office.bell, &mut chores, &mut wakes);
-        let wants_leader = desk.wants_leader();
-        drop(desk);
-        drop((wakes, std::mem::take(&mut chores.dropped)));
-        office.attend(py, chores);
-        if wants_leader {
-            office.bell.ring().map_err(Error::from)?;
-        }
-        Ok(future.unbind())
+        self.office()?.submit(Limits::of(timeout, retries)?, r#fn, args, kwargs)
+    }
+
+    /// Schedule `fn(*args)` for each tuple of an iterator, with limits of their own; return the futures.
+    fn _submit_each<'py>(
+        &self,
+        timeout: Option<f64>,
+        retries: u32,
+        r#fn: &Bound<'py, PyAny>,
+        items: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        self.office()?.submit_each(Limits::of(timeout, retries)?, r#fn, items)
     }
 
     /// Start all workers now, whether there are tasks for them or not. `fn` is what they prepare for.

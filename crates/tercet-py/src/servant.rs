@@ -1,5 +1,6 @@
 //! The far side of a pool of processes: what a worker process runs.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -7,13 +8,16 @@ use std::time::Instant;
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
 use tercet_shm::{Access, Arena, Bell, Bells, Holder, Peer, Segment, State, Want, Woken, WorkerEnd, now_ns};
 
+use crate::call;
 use crate::door::Door;
 use crate::error::Error;
 use crate::freight::{self, Freight, Packed, Parcel, Store};
 use crate::names;
 use crate::parcel::{Fault, Head, Incoming, Kind, Message, Outgoing};
+use crate::plain;
 
 /// Serve a pool until it says that this process may leave.
 ///
@@ -25,24 +29,52 @@ use crate::parcel::{Fault, Head, Incoming, Kind, Message, Outgoing};
 ///     ledger of those.
 /// settle
 ///     Called first; if it raises, the pool is told that this worker is unfit.
-/// run
-///     Called with a packed call; returns whether it failed, and what it came to, packed.
+/// parcel
+///     The module `tercet.parcel`, or a copy of it.
 #[pyfunction]
 pub(crate) fn serve(
     py: Python<'_>,
     fds: Vec<RawFd>,
     settle: &Bound<'_, PyAny>,
-    run: &Bound<'_, PyAny>,
+    parcel: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     // SAFETY: the caller passes descriptors that nobody else in this process owns.
     let fds: Vec<OwnedFd> = fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect();
     names::watch_forks(py)?;
     let servant = Servant::new(fds).map_err(Error::from)?;
-    servant.ok_or_else(|| PyValueError::new_err("a worker is given 3 or 7 descriptors"))?.work(py, settle, run)
+    let hands = Hands::of(parcel)?;
+    servant.ok_or_else(|| PyValueError::new_err("a worker is given 3 or 7 descriptors"))?.work(py, settle, &hands)
 }
 
 /// How long a result may lie in the ring before the pool is woken for it, while there are more tasks to run.
 const UNHEARD_NS: u64 = 100_000;
+
+/// What is done in Python: functions of `tercet.parcel`.
+struct Hands<'py> {
+    /// `run(parcel)`: runs a call that is packed with its function. Whether it failed, and what it came to, packed.
+    run: Bound<'py, PyAny>,
+    /// `pack_result(value)`: the same for a result that is not plain.
+    pack_result: Bound<'py, PyAny>,
+    /// `pack_error(error)`.
+    pack_error: Bound<'py, PyAny>,
+}
+
+impl<'py> Hands<'py> {
+    fn of(parcel: &Bound<'py, PyAny>) -> PyResult<Self> {
+        Ok(Self {
+            run: parcel.getattr("run")?,
+            pack_result: parcel.getattr("pack_result")?,
+            pack_error: parcel.getattr("pack_error")?,
+        })
+    }
+}
+
+/// A function that the pool has told of.
+struct Learned {
+    bytes: Py<PyBytes>,
+    /// What they stand for, once it was found.
+    function: Option<Py<PyAny>>,
+}
 
 struct Servant {
     end: WorkerEnd,
@@ -53,6 +85,7 @@ struct Servant {
     holder: Option<Holder>,
     /// Where its own go, and the number of the pool there.
     store: Option<(Arc<Store>, Peer)>,
+    functions: BTreeMap<u32, Learned>,
 }
 
 impl Servant {
@@ -61,8 +94,14 @@ impl Servant {
         let (Some(segment), Some(mine), Some(theirs)) = (fds.next(), fds.next(), fds.next()) else { return Ok(None) };
         let bells = Bells { mine: Bell::from(mine), theirs: Bell::from(theirs) };
         let end = WorkerEnd::open(&Segment::from_fd(segment, Access::ReadWrite)?, bells)?;
-        let mut servant =
-            Self { end, incoming: Incoming::default(), unheard_since_ns: None, holder: None, store: None };
+        let mut servant = Self {
+            end,
+            incoming: Incoming::default(),
+            unheard_since_ns: None,
+            holder: None,
+            store: None,
+            functions: BTreeMap::new(),
+        };
         if let (Some(data), Some(ledger), Some(own), Some(account)) = (fds.next(), fds.next(), fds.next(), fds.next()) {
             servant.holder = Some(Holder::open(data, ledger)?);
             let mut arena = Arena::over(Segment::from_fd(own, Access::ReadWrite)?, freight::warm_bytes());
@@ -72,7 +111,7 @@ impl Servant {
         Ok(Some(servant))
     }
 
-    fn work(&mut self, py: Python<'_>, settle: &Bound<'_, PyAny>, run: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn work(&mut self, py: Python<'_>, settle: &Bound<'_, PyAny>, hands: &Hands<'_>) -> PyResult<()> {
         if let Err(error) = settle.call0() {
             let words = format!("{}: {}", error.get_type(py).name()?, error.value(py));
             return self.tell(py, Kind::Unfit, words.as_bytes());
@@ -81,7 +120,11 @@ impl Servant {
         self.end.log.enter(State::Running);
         while let Some(message) = self.next(py)? {
             match message.head.kind {
-                Kind::Call => self.run(py, message, run)?,
+                Kind::Call => self.run(py, message, hands)?,
+                Kind::Function => {
+                    let learned = Learned { bytes: PyBytes::new(py, &message.bytes).unbind(), function: None };
+                    drop(self.functions.insert(message.head.place, learned));
+                }
                 Kind::Leave => break,
                 _ => return Err(Fault::Garbled.into()),
             }
@@ -90,8 +133,9 @@ impl Servant {
         self.flush()
     }
 
-    fn run(&mut self, py: Python<'_>, message: Message, run: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn run(&mut self, py: Python<'_>, message: Message, hands: &Hands<'_>) -> PyResult<()> {
         let number = NonZeroU64::new(message.head.number).ok_or(Fault::Garbled)?;
+        let place = message.head.place;
         // What it was lent goes back when this is dropped, whether it is run or not.
         let call = Arc::new(Packed::open(message, self.holder.as_ref())?);
         if !self.end.log.claim(number) {
@@ -99,7 +143,15 @@ impl Servant {
         }
         let began_ns = now_ns();
         self.end.log.begin(number, began_ns);
-        let (has_failed, packed): (bool, Bound<'_, PyAny>) = run.call1((Parcel::new(call),))?.extract()?;
+        let (has_failed, packed) = if place == 0 {
+            hands.run.call1((Parcel::new(call),))?.extract()?
+        } else {
+            match self.call(py, place, call) {
+                Ok(value) if plain::is_plain(&value) => (false, plain::dumps(&value)?.into_any()),
+                Ok(value) => hands.pack_result.call1((value,))?.extract()?,
+                Err(error) => (true, hands.pack_error.call1((error.into_value(py),))?),
+            }
+        };
         let ended_ns = now_ns();
         let freight = Freight::load(&packed, self.store.as_ref().map(|(store, _)| store))?;
         drop(packed);
@@ -115,6 +167,22 @@ impl Servant {
         self.end.log.finish();
         let since = *self.unheard_since_ns.get_or_insert(ended_ns);
         if ended_ns - since >= UNHEARD_NS { self.flush() } else { Ok(()) }
+    }
+
+    /// Calls the function at a place with packed arguments.
+    fn call<'py>(&mut self, py: Python<'py>, place: u32, packed: Arc<Packed>) -> PyResult<Bound<'py, PyAny>> {
+        let learned = self.functions.get_mut(&place).ok_or(Fault::Garbled)?;
+        let function = if let Some(function) = &learned.function {
+            function.bind(py).clone()
+        } else {
+            let function = plain::loads(learned.bytes.bind(py))?;
+            learned.function = Some(function.clone().unbind());
+            function
+        };
+        let args = packed.rebuild(py)?.cast_into::<PyTuple>()?;
+        // What it was lent may go back as soon as nobody looks at it any more.
+        drop(packed);
+        call::call(&function, &args, None)
     }
 
     /// The next message, waiting for it if need be.
