@@ -18,7 +18,7 @@ const GRACE: Duration = Duration::from_millis(100);
 /// That a worker is to end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Doom {
-    pub(crate) since: Instant,
+    since: Instant,
     pub(crate) cause: Cause,
     is_killed: bool,
 }
