@@ -456,12 +456,7 @@ fn start(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
     if let Err(error) = line.read_on() {
         line.fail(error, "Fatal read error on transport")?;
     }
-    match line.channel.waiter.take(py) {
-        Some(waiter) if !waiter.call_method0("done")?.is_truthy()? => {
-            waiter.call_method1(intern!(py, "set_result"), (py.None(),)).map(drop)
-        }
-        _ => Ok(()),
-    }
+    line.tell_waiter(&line.channel.waiter)
 }
 
 /// `connection_lost`, then the end.
@@ -526,14 +521,7 @@ unsafe extern "C" fn dealloc(object: Raw) {
 
 unsafe extern "C" fn traverse(object: Raw, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: the collector calls it, with an instance of the type.
-    unsafe {
-        let class = visit(ffi::Py_TYPE(object).cast(), arg);
-        if class != 0 {
-            return class;
-        }
-        let channel = Channel::of(object);
-        channel.all().into_iter().map(|slot| slot.visit(visit, arg)).find(|code| *code != 0).unwrap_or(0)
-    }
+    unsafe { kind::traverse(object, Channel::of(object).all(), visit, arg) }
 }
 
 unsafe extern "C" fn clear(object: Raw) -> c_int {

@@ -10,7 +10,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use super::object::Raw;
+use super::object::{Raw, Slot};
 
 pub(super) const NO_MEMBER: ffi::PyGetSetDef = ffi::PyGetSetDef {
     name: std::ptr::null(),
@@ -109,6 +109,24 @@ pub(super) unsafe fn clear_weakrefs(object: Raw) {
             ffi::PyObject_ClearWeakRefs(object);
         }
     }
+}
+
+/// Shows the collector an object's type and what stands in its fields.
+///
+/// # Safety
+/// The collector calls the `tp_traverse` that calls this, with these arguments; the fields are those of the object.
+pub(super) unsafe fn traverse<'a>(
+    object: Raw,
+    slots: impl IntoIterator<Item = &'a Slot>,
+    visit: ffi::visitproc,
+    arg: *mut c_void,
+) -> c_int {
+    // SAFETY: as asked for above.
+    let class = unsafe { visit(ffi::Py_TYPE(object).cast(), arg) };
+    if class != 0 {
+        return class;
+    }
+    slots.into_iter().map(|slot| slot.visit(visit, arg)).find(|code| *code != 0).unwrap_or(0)
 }
 
 /// Gives back the memory of an object, and its hold on its type.

@@ -489,12 +489,7 @@ fn start(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
     if let Err(error) = wire.read_on() {
         wire.fail(error, "Fatal read error on socket transport")?;
     }
-    match wire.stream.waiter.take(py) {
-        Some(waiter) if !waiter.call_method0("done")?.is_truthy()? => {
-            waiter.call_method1(intern!(py, "set_result"), (py.None(),)).map(drop)
-        }
-        _ => Ok(()),
-    }
+    wire.tell_waiter(&wire.stream.waiter)
 }
 
 /// `connection_lost`, then the end.
@@ -564,14 +559,7 @@ unsafe extern "C" fn dealloc(object: Raw) {
 
 unsafe extern "C" fn traverse(object: Raw, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: the collector calls it, with an instance of the type.
-    unsafe {
-        let class = visit(ffi::Py_TYPE(object).cast(), arg);
-        if class != 0 {
-            return class;
-        }
-        let stream = Stream::of(object);
-        stream.all().into_iter().map(|slot| slot.visit(visit, arg)).find(|code| *code != 0).unwrap_or(0)
-    }
+    unsafe { kind::traverse(object, Stream::of(object).all(), visit, arg) }
 }
 
 unsafe extern "C" fn clear(object: Raw) -> c_int {
