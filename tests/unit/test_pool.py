@@ -28,7 +28,7 @@ import pytest
 
 import tasks_for_pools as T
 import tercet
-from stage_for_pools import descendants, wait_for_ends
+from holdings import Holdings, descendants, wait_for_ends
 from tercet.errors import PoolTerminated, RemoteError, WorkerDied
 from tercet.pool import Pool
 from tercet.process_pool import WorkerCrashed
@@ -846,17 +846,9 @@ def _use_a_pool() -> None:
     pool.join()
 
 
-def _holdings() -> list[int]:
-    files = len(os.listdir("/proc/self/fd"))
-    mapped = sum("memfd:" in line for line in Path("/proc/self/maps").read_text().splitlines())
-    return [files, mapped, threading.active_count(), len(descendants(os.getpid()))]
-
-
 def test_nothing_is_left_of_a_pool() -> None:
     _use_a_pool()
-    gc.collect()
-    before = _holdings()
+    before = Holdings.now()
     for _ in range(5):
         _use_a_pool()
-    gc.collect()
-    assert _holdings() == before
+    assert Holdings.now().counts == before.counts

@@ -28,7 +28,8 @@ import pytest
 
 import tasks_for_pools as T
 import tercet
-from stage_for_pools import Gate, Program, descendants, wait_for_ends
+from holdings import Holdings, descendants, wait_for_ends
+from stage_for_pools import Gate, Program
 from tercet.errors import RemoteError, WorkerDied
 from tercet.process_pool import ProcessPoolExecutor, WorkerCrashed
 
@@ -955,19 +956,6 @@ def test_no_orphan_is_left_when_the_program_is_killed(run: Callable[..., Program
     assert wait_for_ends(pids, 10) == []
 
 
-def _holdings() -> list[int]:
-    """How many descriptors, mappings of shared memory, threads and processes there are."""
-    files = len(os.listdir("/proc/self/fd"))
-    mapped = sum("memfd:" in line for line in Path("/proc/self/maps").read_text().splitlines())
-    return [files, mapped, threading.active_count(), len(descendants(os.getpid()))]
-
-
-def _resident_kb() -> int:
-    gc.collect()
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0])
-
-
 def _use_a_pool() -> None:
     with ProcessPoolExecutor(1) as executor:
         assert executor.submit(T.echo, b"x" * 1_000_000).result() == b"x" * 1_000_000
@@ -979,9 +967,8 @@ def _use_a_pool() -> None:
 def test_nothing_leaks() -> None:
     for _ in range(10):
         _use_a_pool()
-    memory_kb, before = _resident_kb(), _holdings()
+    before = Holdings.now()
     for _ in range(50):
         _use_a_pool()
-    grown_kb = _resident_kb() - memory_kb
-    assert all(now <= then for now, then in zip(_holdings(), before, strict=True))
-    assert grown_kb < 10_000, "less than a fifth of what 50 pools have sent"
+    # The memory is less than a fifth of what 50 pools have sent.
+    assert Holdings.now().excess(before, growth_mb=10.0) == []
