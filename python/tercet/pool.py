@@ -15,7 +15,6 @@ return.
 from __future__ import annotations
 
 import multiprocessing.pool
-import os
 from collections.abc import Callable, Iterable, Mapping, Sized
 from itertools import islice
 from multiprocessing.context import BaseContext
@@ -25,6 +24,7 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
 from tercet.futures import check_buffersize
+from tercet.machine import processors
 from tercet.parcel import CALL, EACH, EACH_STARRED, PoolTask
 from tercet.pool_executor import PoolExecutor
 from tercet.pool_iterator import IMapIterator, IMapUnorderedIterator
@@ -77,7 +77,7 @@ class Pool(multiprocessing.pool.Pool):
         self._state = INIT
         self._ctx = context
         if processes is None:
-            processes = _cpu_count()
+            processes = processors()
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
         if maxtasksperchild is not None and not _is_count(maxtasksperchild):
@@ -358,8 +358,3 @@ def _chunks(iterable: Iterable[T], size: int) -> Iterable[tuple[T, ...]]:
     source = iter(iterable)
     while chunk := tuple(islice(source, size)):
         yield chunk
-
-
-def _cpu_count() -> int:
-    count: Callable[[], int | None] = getattr(os, "process_cpu_count", os.cpu_count)
-    return count() or 1
