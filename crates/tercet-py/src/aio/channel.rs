@@ -479,10 +479,9 @@ fn lost(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
 
 /// Warns of a transport that nobody closed, and closes it.
 unsafe extern "C" fn finalize(object: Raw) {
-    // SAFETY: CPython calls it, with an instance of the type; an error that is pending is kept.
+    // SAFETY: CPython calls it, with an instance of the type.
     unsafe {
-        let pending = kind::Pending::take();
-        crate::door::called((), |py| {
+        kind::finalize(object, |py| {
             let line = Line::of(py, object);
             if line.channel.fd.get() >= 0 {
                 let words = format!("unclosed transport {}", line.object.repr()?);
@@ -497,10 +496,6 @@ unsafe extern "C" fn finalize(object: Raw) {
             }
             Ok(())
         });
-        if !ffi::PyErr_Occurred().is_null() {
-            ffi::PyErr_WriteUnraisable(object);
-        }
-        pending.restore();
     }
 }
 

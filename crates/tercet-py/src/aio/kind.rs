@@ -163,14 +163,30 @@ fn place(name: &'static CStr, offset: usize) -> ffi::PyMemberDef {
     }
 }
 
+/// Does what an object does before it goes. An error that is pending is kept; a new one has nobody to go to, and is shown.
+///
+/// # Safety
+/// CPython calls the `tp_finalize` that calls this, with this object.
+pub(super) unsafe fn finalize(object: Raw, act: impl FnOnce(Python<'_>) -> PyResult<()>) {
+    // SAFETY: as asked for above; whoever finalizes is attached.
+    unsafe {
+        let pending = Pending::take();
+        crate::door::called((), act);
+        if !ffi::PyErr_Occurred().is_null() {
+            ffi::PyErr_WriteUnraisable(object);
+        }
+        pending.restore();
+    }
+}
+
 /// An error that is raised already, kept while something else is done.
-pub(super) struct Pending([Raw; 3]);
+struct Pending([Raw; 3]);
 
 impl Pending {
     /// # Safety
     /// The thread is attached.
     #[cfg_attr(Py_3_12, expect(deprecated, reason = "what came in its place is not in 3.11"))]
-    pub(super) unsafe fn take() -> Self {
+    unsafe fn take() -> Self {
         let mut parts = [std::ptr::null_mut(); 3];
         let [class, value, trace] = &mut parts;
         // SAFETY: as asked for above; the three places are ours.
@@ -181,7 +197,7 @@ impl Pending {
     /// # Safety
     /// The thread is attached.
     #[cfg_attr(Py_3_12, expect(deprecated, reason = "what came in its place is not in 3.11"))]
-    pub(super) unsafe fn restore(self) {
+    unsafe fn restore(self) {
         let [class, value, trace] = self.0;
         // SAFETY: as asked for above; the references are owned.
         unsafe { ffi::PyErr_Restore(class, value, trace) };

@@ -517,10 +517,9 @@ pub(super) fn forget_unsent(transport: &Bound<'_, PyAny>) {
 
 /// Warns of a transport that nobody closed, and closes it.
 unsafe extern "C" fn finalize(object: Raw) {
-    // SAFETY: CPython calls it, with an instance of the type; an error that is pending is kept.
+    // SAFETY: CPython calls it, with an instance of the type.
     unsafe {
-        let pending = kind::Pending::take();
-        crate::door::called((), |py| {
+        kind::finalize(object, |py| {
             let wire = Wire::of(py, object);
             if wire.stream.fd.get() >= 0 {
                 // This one keeps silent when the interpreter ends, when nothing can be imported any more.
@@ -535,10 +534,6 @@ unsafe extern "C" fn finalize(object: Raw) {
             }
             Ok(())
         });
-        if !ffi::PyErr_Occurred().is_null() {
-            ffi::PyErr_WriteUnraisable(object);
-        }
-        pending.restore();
     }
 }
 

@@ -416,11 +416,10 @@ unsafe extern "C" fn repr(object: Raw) -> Raw {
 
 /// Warns of a call that nobody awaited.
 unsafe extern "C" fn finalize(object: Raw) {
-    // SAFETY: CPython calls it, with an instance of the type; an error that is pending is kept.
+    // SAFETY: CPython calls it, with an instance of the type.
     unsafe {
         let call = Call::of(object);
-        let pending = kind::Pending::take();
-        called((), |py| {
+        kind::finalize(object, |py| {
             if call.state.get() == State::Fresh {
                 let words = format!("coroutine '{}' was never awaited", call.deed.get().name());
                 let category = py.get_type::<pyo3::exceptions::PyRuntimeWarning>();
@@ -430,10 +429,6 @@ unsafe extern "C" fn finalize(object: Raw) {
             }
             call.end(py)
         });
-        if !ffi::PyErr_Occurred().is_null() {
-            ffi::PyErr_WriteUnraisable(object);
-        }
-        pending.restore();
     }
 }
 
