@@ -15,8 +15,8 @@ Examples
 # `portable` and `purity` say what may go to another process; `advice` tells it all to a person. `thread_pool` is the
 # pool of threads that people use and that `thread_engine` runs on; `futures` is what its tasks will have come to.
 # `process_pool` is the pool of processes; `starter` and `zygote` start its workers, `parcel` is what goes to and fro.
-# `pool` is `multiprocessing.Pool` on the same workers, which `crew` feeds; `pool_result` and `pool_iterator` are what
-# it returns.
+# `pool` is `multiprocessing.Pool` on the same workers, which `pool_executor` feeds; `pool_result` and `pool_iterator`
+# are what it returns.
 # `queues`, `synchronize`, `connection`, `sharedctypes` and `arrays` are what processes share; `handle` is how it gets
 # from one to another, `message` what goes through a queue.
 # `loop` is the event loop, `loop_selector` a window into it, `streams` its readers and writers, `guard` what tells of a

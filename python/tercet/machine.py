@@ -6,11 +6,13 @@ the costs begin as medians of a 2-core machine and become this machine's own as 
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+from collections.abc import Callable
 from types import ModuleType
 
-__all__ = ["Costs", "costs", "has_gil", "machine", "native"]
+__all__ = ["Costs", "costs", "has_gil", "machine", "native", "processors"]
 
 
 def native() -> ModuleType:
@@ -23,6 +25,12 @@ def native() -> ModuleType:
 def has_gil() -> bool:
     """Whether the interpreter has a GIL that is on."""
     return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+def processors() -> int:
+    """Return how many processors the standard library counts on, in this version of Python."""
+    count: Callable[[], int | None] = getattr(os, "process_cpu_count", os.cpu_count)
+    return count() or 1
 
 
 class Costs:

@@ -8,13 +8,13 @@ What users of the standard library suffer from, and what is done about it here:
 - *An endless input is drawn without end.* ``buffersize=`` bounds what `imap` draws ahead.
 - *What `terminate` cuts off is waited for without end.* Here it is a `PoolTerminated`.
 
-`crew` has the workers, the feeders and the callbacks; `pool_result` and `pool_iterator` are what the methods return.
+`pool_executor` has the workers, the feeders and the callbacks; `pool_result` and `pool_iterator` are what the methods
+return.
 """
 
 from __future__ import annotations
 
 import multiprocessing.pool
-import os
 from collections.abc import Callable, Iterable, Mapping, Sized
 from itertools import islice
 from multiprocessing.context import BaseContext
@@ -23,9 +23,10 @@ from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
-from tercet.crew import Crew
 from tercet.futures import check_buffersize
+from tercet.machine import processors
 from tercet.parcel import CALL, EACH, EACH_STARRED, PoolTask
+from tercet.pool_executor import PoolExecutor
 from tercet.pool_iterator import IMapIterator, IMapUnorderedIterator
 from tercet.pool_result import ApplyResult, MapResult
 
@@ -76,7 +77,7 @@ class Pool(multiprocessing.pool.Pool):
         self._state = INIT
         self._ctx = context
         if processes is None:
-            processes = _cpu_count()
+            processes = processors()
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
         if maxtasksperchild is not None and not _is_count(maxtasksperchild):
@@ -87,11 +88,11 @@ class Pool(multiprocessing.pool.Pool):
         self._maxtasksperchild = maxtasksperchild
         self._initializer = initializer
         self._initargs = initargs
-        self._crew = Crew(processes, context, initializer, tuple(initargs), maxtasksperchild)
-        self._terminate = Finalize(self, self._crew.terminate, exitpriority=_EXIT_PRIORITY)
+        self._executor = PoolExecutor(processes, context, initializer, tuple(initargs), maxtasksperchild)
+        self._terminate = Finalize(self, self._executor.terminate, exitpriority=_EXIT_PRIORITY)
         if context is not None:
             try:
-                self._crew.start()
+                self._executor.start()
             except BaseException:
                 self._terminate()
                 raise
@@ -110,11 +111,11 @@ class Pool(multiprocessing.pool.Pool):
     def _pool(self) -> list[Any]:
         """The processes, for programs that look into it."""
         if self._state == RUN:
-            self._crew.start()
-        return self._crew.processes()
+            self._executor.start()
+        return self._executor.processes()
 
     def _repopulate_pool(self) -> None:
-        self._crew.start()
+        self._executor.start()
 
     def _check_running(self) -> None:
         if self._state != RUN:
@@ -155,7 +156,7 @@ class Pool(multiprocessing.pool.Pool):
             Called with the exception in the same way, if there is one.
         """
         self._check_running()
-        future = self._crew.send(PoolTask(func, CALL), *args, **kwds)
+        future = self._executor.send(PoolTask(func, CALL), *args, **kwds)
         return ApplyResult._of(self, [future], callback, error_callback)
 
     def map(self, func: Callable[[S], T], iterable: Iterable[S], chunksize: int | None = None) -> list[T]:
@@ -273,7 +274,7 @@ class Pool(multiprocessing.pool.Pool):
         """Take no more tasks; the workers leave when those that there are have ended."""
         if self._state == RUN:
             self._state = CLOSE
-            self._crew.close()
+            self._executor.close()
 
     def terminate(self) -> None:
         """End the workers at once, whatever they run, and wait for their ends.
@@ -295,7 +296,7 @@ class Pool(multiprocessing.pool.Pool):
             raise ValueError("Pool is still running")
         if self._state not in (CLOSE, TERMINATE):
             raise ValueError("In unknown state")
-        self._crew.join()
+        self._executor.join()
 
     def __enter__(self: P) -> P:
         self._check_running()
@@ -321,8 +322,8 @@ class Pool(multiprocessing.pool.Pool):
             # As many as `_processes * 4` chunks.
             chunksize = max(1, -(-len(items) // (self._processes * 4)))
         _check_chunksize(chunksize)
-        with self._crew.feeding():
-            futures = list(self._crew.sent(task, _chunks(items, chunksize)))
+        with self._executor.feeding():
+            futures = list(self._executor.sent(task, _chunks(items, chunksize)))
         return MapResult._of(self, futures, callback, error_callback, chunksize)
 
     def _stream(
@@ -357,8 +358,3 @@ def _chunks(iterable: Iterable[T], size: int) -> Iterable[tuple[T, ...]]:
     source = iter(iterable)
     while chunk := tuple(islice(source, size)):
         yield chunk
-
-
-def _cpu_count() -> int:
-    count: Callable[[], int | None] = getattr(os, "process_cpu_count", os.cpu_count)
-    return count() or 1

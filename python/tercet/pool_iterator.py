@@ -15,14 +15,14 @@ from multiprocessing import TimeoutError as NotInTime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tercet import _tercet
-from tercet.crew import AnyFuture, failed
 from tercet.futures import ALL_COMPLETED
+from tercet.pool_executor import AnyFuture, failed
 from tercet.pool_result import failure
 
 if TYPE_CHECKING:
-    from tercet.crew import Crew
     from tercet.parcel import PoolTask
     from tercet.pool import Pool
+    from tercet.pool_executor import PoolExecutor
 
 __all__ = ["IMapIterator", "IMapUnorderedIterator"]
 
@@ -48,16 +48,16 @@ class IMapIterator(multiprocessing.pool.IMapIterator):  # type: ignore[type-arg]
         self._under_way = 0
         self._is_fed = False
         self._draw = _no_more
-        crew = pool._crew
+        executor = pool._executor
         if buffersize is not None:
-            source = _Source(crew, task, iter(items), self._take)
+            source = _Source(executor, task, iter(items), self._take)
             source.fill(lambda: self._out() < buffersize)
             self._draw = lambda: source.fill(lambda: self._out() <= buffersize)
-        elif type(items) in (list, tuple, range) and len(items) < crew.ahead:  # type: ignore[arg-type]
-            crew.begin_feeding()
-            crew.feed(task, iter(items), self._take)
+        elif type(items) in (list, tuple, range) and len(items) < executor.ahead:  # type: ignore[arg-type]
+            executor.begin_feeding()
+            executor.feed(task, iter(items), self._take)
         else:
-            crew.feed_aside(task, _begun(items), self._take)
+            executor.feed_aside(task, _begun(items), self._take)
         return self
 
     def __iter__(self: Self) -> Self:
@@ -157,13 +157,13 @@ class _Source:
 
     def __init__(
         self,
-        crew: Crew,
+        executor: PoolExecutor,
         task: PoolTask,
         items: Iterator[Any],
         take: Callable[[AnyFuture | None], None],
     ) -> None:
-        self._crew = crew
-        self._futures = crew.sent(task, items)
+        self._executor = executor
+        self._futures = executor.sent(task, items)
         self._take = take
         self._lock = threading.Lock()
         self._is_dry = False
@@ -183,7 +183,7 @@ class _Source:
 
     def _draw(self) -> AnyFuture | None:
         try:
-            self._crew.begin_feeding()
+            self._executor.begin_feeding()
         except ValueError as error:
             # The error is the last result.
             self._take(failed(error))
@@ -191,7 +191,7 @@ class _Source:
         try:
             return next(self._futures, None)
         finally:
-            self._crew.end_feeding()
+            self._executor.end_feeding()
 
 
 def _begun(items: Iterable[Any]) -> Iterator[Any]:

@@ -16,9 +16,9 @@ from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tercet import _tercet
-from tercet.crew import AnyFuture
 from tercet.errors import PoolTerminated
 from tercet.futures import ALL_COMPLETED, Future
+from tercet.pool_executor import AnyFuture
 
 if TYPE_CHECKING:
     from tercet.pool import Pool
@@ -141,7 +141,7 @@ class ApplyResult(multiprocessing.pool.ApplyResult[T]):
         error_callback: Callable[[BaseException], object] | None,
     ) -> None:
         told: Any = Future()
-        clerk = pool._crew.clerk
+        clerk = pool._executor.clerk
         clerk.begin()
         self._awaited = [told]
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import concurrent.futures
 import concurrent.futures.process
 import itertools
-import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +27,8 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from tercet import _tercet
 from tercet.errors import WorkerDied
-from tercet.futures import check_buffersize, map_by_submit
+from tercet.futures import map_by_submit
+from tercet.machine import processors
 from tercet.starter import Starter, starter
 
 __all__ = ["Limited", "ProcessPoolExecutor", "Worker", "WorkerCrashed"]
@@ -94,7 +94,7 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
         preload: Sequence[str] = (),
     ) -> None:
         if max_workers is None:
-            max_workers = _cpu_count()
+            max_workers = processors()
         elif max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
@@ -204,7 +204,6 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        check_buffersize(buffersize)
         if chunksize == 1:
             own = type(self).submit is _tercet.ProcessPool.submit
             together = partial(self._submit_each, *self._limits) if own else None
@@ -306,7 +305,6 @@ class Limited:
         buffersize: int | None = None,
     ) -> Iterator[T]:
         """Do what the pool's `map` does; each call is a task."""
-        check_buffersize(buffersize)
         together = partial(self._pool._submit_each, *self._limits)
         return map_by_submit(self.submit, fn, iterables, timeout, buffersize, together)
 
@@ -380,11 +378,6 @@ def _chunks(source: Iterator[tuple[Any, ...]], size: int) -> Iterator[tuple[tupl
 
 def _run_chunk(fn: Callable[..., T], chunk: tuple[tuple[Any, ...], ...]) -> list[T]:
     return [fn(*args) for args in chunk]
-
-
-def _cpu_count() -> int:
-    count: Callable[[], int | None] = getattr(os, "process_cpu_count", os.cpu_count)
-    return count() or 1
 
 
 def _finish() -> None:

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 
 from tercet import _tercet
 from tercet.futures import check_buffersize, map_by_submit
-from tercet.machine import has_gil
+from tercet.machine import has_gil, processors
 
 __all__ = ["ThreadPoolExecutor", "before_the_end"]
 
@@ -160,7 +160,7 @@ class ThreadPoolExecutor(_tercet.ThreadPool, concurrent.futures.ThreadPoolExecut
         idle_timeout: float | None = None,
     ) -> None:
         if max_workers is None:
-            max_workers = min(32, _cpu_count() + 4)
+            max_workers = min(32, processors() + 4)
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
@@ -299,12 +299,6 @@ def before_the_end(act: Callable[[], object]) -> None:
     """Have `act` called when the interpreter ends, while pools still take tasks."""
     # What is registered last is called first, so before the pools are closed.
     threading._register_atexit(act)  # type: ignore[attr-defined]
-
-
-def _cpu_count() -> int:
-    """The processors the standard library counts on, in this version of Python."""
-    count: Callable[[], int | None] = getattr(os, "process_cpu_count", os.cpu_count)
-    return count() or 1
 
 
 def _finish() -> None:

@@ -10,66 +10,25 @@ import pathlib
 import socket
 import warnings
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import tercet
+from recorder import DatagramRecorder, Deed
 
 Loop = asyncio.AbstractEventLoop
 
 pytestmark = pytest.mark.usefixtures("no_new_descriptors")
 
 
-class Recorder(asyncio.DatagramProtocol):
-    """Notes what it is told, and does in each method what it was given."""
-
-    def __init__(self, **deeds: Callable[[Recorder], Any]) -> None:
-        loop = asyncio.get_running_loop()
-        self.deeds = deeds
-        self.told: list[Any] = []
-        self.got: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue()
-        self.errors: asyncio.Queue[Exception] = asyncio.Queue()
-        self.lost = loop.create_future()
-        self.transport: Any = None
-
-    def note(self, name: str) -> None:
-        self.told.append(name)
-        if deed := self.deeds.get(name):
-            deed(self)
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.note("connection_made")
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        assert type(data) is bytes
-        self.got.put_nowait((data, addr))
-        self.note("datagram_received")
-
-    def error_received(self, exc: Exception) -> None:
-        self.errors.put_nowait(exc)
-        self.note("error_received")
-
-    def pause_writing(self) -> None:
-        self.note("pause_writing")
-
-    def resume_writing(self) -> None:
-        self.note("resume_writing")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.note("connection_lost")
-        self.lost.set_result(exc)
-
-
-async def endpoint(deeds: dict[str, Callable[[Recorder], Any]] | None = None, **options: Any) -> Recorder:
+async def endpoint(deeds: dict[str, Deed] | None = None, **options: Any) -> DatagramRecorder:
     loop = asyncio.get_running_loop()
-    _, protocol = await loop.create_datagram_endpoint(lambda: Recorder(**(deeds or {})), **options)
+    _, protocol = await loop.create_datagram_endpoint(lambda: DatagramRecorder(**(deeds or {})), **options)
     return protocol
 
 
-async def closed(*protocols: Recorder) -> None:
+async def closed(*protocols: DatagramRecorder) -> None:
     for protocol in protocols:
         protocol.transport.close()
     for protocol in protocols:
@@ -186,7 +145,7 @@ def test_what_a_protocol_raises_goes_to_the_handler_and_it_lives_on(loop: Loop) 
     told: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: told.append(context))
 
-    def fail(own: Recorder) -> None:
+    def fail(own: DatagramRecorder) -> None:
         raise KeyError(own.told[-1])
 
     async def main() -> None:

@@ -17,52 +17,11 @@ from typing import Any
 import pytest
 
 import tercet
+from recorder import Recorder
 
 Loop = asyncio.AbstractEventLoop
 
 pytestmark = pytest.mark.usefixtures("no_new_descriptors")
-
-
-class Recorder(asyncio.Protocol):
-    """Notes what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[Any] = []
-        self.data = b""
-        self.changed = asyncio.Event()
-        self.lost = asyncio.get_running_loop().create_future()
-        self.transport: Any = None
-
-    def note(self, name: str) -> None:
-        self.told.append(name)
-        self.changed.set()
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.note("connection_made")
-
-    def data_received(self, data: bytes) -> None:
-        assert type(data) is bytes
-        self.data += data
-        self.note("data_received")
-
-    def eof_received(self) -> None:
-        self.note("eof_received")
-
-    def pause_writing(self) -> None:
-        self.note("pause_writing")
-
-    def resume_writing(self) -> None:
-        self.note("resume_writing")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.note("connection_lost")
-        self.lost.set_result(exc)
-
-    async def until(self, name: str) -> None:
-        while name not in self.told:
-            self.changed.clear()
-            await self.changed.wait()
 
 
 async def reader_and_writer() -> tuple[Recorder, Recorder]:
@@ -102,7 +61,7 @@ def test_a_full_pipe_pauses_the_writer(loop: Loop) -> None:
         data = bytes(range(256)) * 4000
         writer.transport.write(data[:500_000])
         writer.transport.write(bytearray(data[500_000:]))
-        await writer.until("pause_writing")
+        await writer.until_told("pause_writing")
         assert 0 < writer.transport.get_write_buffer_size() < len(data)
         writer.transport.close()
         reader.transport.resume_reading()
@@ -168,7 +127,7 @@ def test_sockets_and_terminals_are_pipes_too(loop: Loop) -> None:
         _, reader = await loop.connect_read_pipe(Recorder, io.FileIO(master, "rb"))
         _, writer = await loop.connect_write_pipe(Recorder, io.FileIO(slave, "wb"))
         writer.transport.write(b"terminal")
-        await reader.until("data_received")
+        await reader.until_told("data_received")
         writer.transport.close()
         await writer.lost
         # The end of a terminal is an error, which is not for the exception handler.

@@ -7,64 +7,24 @@ import gc
 import socket
 import struct
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import tercet
+from recorder import Deed, Recorder
 
 Loop = asyncio.AbstractEventLoop
 
 pytestmark = pytest.mark.usefixtures("no_new_descriptors")
 
 
-class Recorder(asyncio.Protocol):
-    """Notes what it is told, and does in each method what it was given."""
-
-    def __init__(self, loop: Loop, **deeds: Callable[[Recorder], Any]) -> None:
-        self.loop = loop
-        self.deeds = deeds
-        self.told: list[Any] = []
-        self.data = b""
-        self.lost = loop.create_future()
-        self.transport: Any = None
-
-    def note(self, name: str) -> None:
-        self.told.append(name)
-        if deed := self.deeds.get(name):
-            deed(self)
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.note("connection_made")
-
-    def data_received(self, data: bytes) -> None:
-        assert type(data) is bytes
-        self.data += data
-        self.note("data_received")
-
-    def eof_received(self) -> None:
-        self.note("eof_received")
-
-    def pause_writing(self) -> None:
-        self.note("pause_writing")
-
-    def resume_writing(self) -> None:
-        self.note("resume_writing")
-
-    def connection_lost(self, error: BaseException | None) -> None:
-        self.error = error
-        self.note("connection_lost")
-        self.lost.set_result(error)
-
-
-async def connected(**deeds: Callable[[Recorder], Any]) -> tuple[Recorder, socket.socket]:
+async def connected(**deeds: Deed) -> tuple[Recorder, socket.socket]:
     """Return a protocol with its transport, and the other end as a plain socket that does not block."""
     loop = asyncio.get_running_loop()
     near, far = socket.socketpair()
     far.setblocking(False)
-    _, protocol = await loop.create_connection(lambda: Recorder(loop, **deeds), sock=near)
+    _, protocol = await loop.create_connection(lambda: Recorder(**deeds), sock=near)
     return protocol, far
 
 
@@ -202,7 +162,7 @@ def test_pausing(loop: Loop) -> None:
     loop.run_until_complete(main())
 
 
-DEEDS: dict[str, Callable[[Recorder], Any]] = {
+DEEDS: dict[str, Deed] = {
     "close": lambda protocol: protocol.transport.close(),
     "abort": lambda protocol: protocol.transport.abort(),
     "write": lambda protocol: protocol.transport.write(b"w" * 10),
@@ -277,7 +237,7 @@ def test_a_reset_is_told_and_not_reported(loop: Loop) -> None:
 
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
-            _, protocol = await loop.create_connection(lambda: Recorder(loop), *server.getsockname())
+            _, protocol = await loop.create_connection(Recorder, *server.getsockname())
             far, _ = server.accept()
             far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             far.close()
@@ -295,7 +255,7 @@ def test_a_protocol_is_replaced(loop: Loop) -> None:
     async def main() -> None:
         protocol, far = await connected()
         with far:
-            other = Recorder(loop)
+            other = Recorder()
             protocol.transport.set_protocol(other)
             assert protocol.transport.get_protocol() is other
             far.send(b"x")
@@ -350,9 +310,9 @@ def test_buffered_protocols(loop: Loop, size: int) -> None:
 def test_extra_info(loop: Loop) -> None:
     async def main() -> None:
         made: asyncio.Future[Recorder] = loop.create_future()
-        server = await loop.create_server(lambda: Recorder(loop, connection_made=made.set_result), "127.0.0.1", 0)
+        server = await loop.create_server(lambda: Recorder(connection_made=made.set_result), "127.0.0.1", 0)
         address = server.sockets[0].getsockname()
-        transport, client = await loop.create_connection(lambda: Recorder(loop), *address)
+        transport, client = await loop.create_connection(Recorder, *address)
         far = (await made).transport
         assert isinstance(transport, asyncio.Transport)
         assert isinstance(far, asyncio.Transport)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import tercet
+from recorder import Deed, Recorder, echo
 
 Loop = asyncio.AbstractEventLoop
 
@@ -37,65 +38,15 @@ def client_context(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLC
     return context
 
 
-class Recorder(asyncio.Protocol):
-    """Notes what it is told."""
-
-    def __init__(self, on_data: Callable[[Recorder, bytes], None] | None = None) -> None:
-        self.told: list[str] = []
-        self.data = b""
-        self.on_data = on_data
-        self.changed = asyncio.Event()
-        self.lost = asyncio.get_running_loop().create_future()
-        self.transport: Any = None
-
-    def note(self, name: str) -> None:
-        self.told.append(name)
-        self.changed.set()
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.note("connection_made")
-
-    def data_received(self, data: bytes) -> None:
-        assert type(data) is bytes
-        assert data
-        self.data += data
-        self.note("data_received")
-        if self.on_data:
-            self.on_data(self, data)
-
-    def eof_received(self) -> None:
-        self.note("eof_received")
-
-    def pause_writing(self) -> None:
-        self.note("pause_writing")
-
-    def resume_writing(self) -> None:
-        self.note("resume_writing")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.note("connection_lost")
-        self.lost.set_result(exc)
-
-    async def until(self, is_so: Callable[[Recorder], bool]) -> None:
-        while not is_so(self):
-            self.changed.clear()
-            await self.changed.wait()
-
-
-def echo(own: Recorder, data: bytes) -> None:
-    own.transport.write(data)
-
-
 @contextlib.asynccontextmanager
 async def served(
-    on_data: Callable[[Recorder, bytes], None] | None = None, make: Callable[[], Any] | None = None, **options: Any
+    on_data: Deed = lambda _: None, make: Callable[[], Any] | None = None, **options: Any
 ) -> AsyncIterator[tuple[tuple[str, int], list[Recorder]]]:
     """Serve; give the address and the protocols of the connections."""
     made: list[Recorder] = []
 
     def protocol() -> Recorder:
-        made.append(make() if make else Recorder(on_data))
+        made.append(make() if make else Recorder(data_received=on_data))
         return made[-1]
 
     loop = asyncio.get_running_loop()
@@ -245,7 +196,7 @@ def test_a_peer_that_says_nothing(loop: Loop) -> None:
 
 def test_each_side_learns_of_the_end(loop: Loop) -> None:
     async def main() -> None:
-        async with served(lambda own, data: own.transport.close()) as (address, made):
+        async with served(lambda own: own.transport.close()) as (address, made):
             client = await connected(address)
             client.transport.write(b"end")
             assert await client.lost is None
@@ -280,7 +231,7 @@ def test_a_reader_that_pauses_holds_up_the_writer(loop: Loop) -> None:
             server.transport.resume_reading()
             await server.until(lambda own: len(own.data) >= len(data))
             assert server.data == data
-            await client.until(lambda own: "resume_writing" in own.told)
+            await client.until_told("resume_writing")
             client.transport.close()
             assert await server.lost is None
 
@@ -289,7 +240,7 @@ def test_a_reader_that_pauses_holds_up_the_writer(loop: Loop) -> None:
 
 def test_pausing_in_the_middle_of_what_has_come(loop: Loop) -> None:
     async def main() -> None:
-        def pause(own: Recorder, _: bytes) -> None:
+        def pause(own: Recorder) -> None:
             own.transport.pause_reading()
             asyncio.get_running_loop().call_soon(own.transport.resume_reading)
 
@@ -394,14 +345,14 @@ def test_tls_within_tls(loop: Loop) -> None:
         made: list[Recorder] = []
 
         async def serve(outer: Recorder) -> None:
-            inner = Recorder(echo)
+            inner = Recorder(data_received=echo)
             made.append(inner)
             inner.transport = await asyncio.get_running_loop().start_tls(
                 outer.transport, inner, server_context(), server_side=True
             )
 
         tasks = []
-        async with served(make=lambda: Recorder()) as (address, outers):
+        async with served(make=Recorder) as (address, outers):
             client = await connected(address)
             await begun(outers)
             tasks.append(asyncio.ensure_future(serve(outers[0])))
@@ -426,7 +377,7 @@ def test_an_error_of_the_protocol_ends_the_connection(loop: Loop) -> None:
     told: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: told.append(context))
 
-    def fail(own: Recorder, _: bytes) -> None:
+    def fail(own: Recorder) -> None:
         raise KeyError("data")
 
     async def main() -> None:

@@ -1,9 +1,8 @@
-"""Workloads and tasks, each loaded from its file as a user's module would be."""
+"""Workloads, each imported as a user's module would be."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 from types import ModuleType
 
@@ -11,19 +10,7 @@ import pytest
 
 from tercet.machine import costs
 
-HERE = Path(__file__).parent
-WORKLOADS = sorted(path.stem for path in (HERE / "workloads").glob("*.py"))
-
-
-def load(path: Path) -> ModuleType:
-    """Import a file under the name of its stem."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
+WORKLOADS = sorted(path.stem for path in Path(__file__).with_name("workloads").glob("*.py"))
 
 
 @pytest.fixture(autouse=True)
@@ -37,10 +24,4 @@ def steady_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=WORKLOADS)
 def workload(request: pytest.FixtureRequest) -> ModuleType:
     """Each workload in turn."""
-    return load(HERE / "workloads" / f"{request.param}.py")
-
-
-@pytest.fixture(scope="session")
-def tasks() -> ModuleType:
-    """Tasks for worker processes."""
-    return load(HERE.parent / "unit" / "tasks_for_workers.py")
+    return importlib.import_module(request.param)

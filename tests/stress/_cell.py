@@ -10,8 +10,9 @@ import sys
 import uuid
 from pathlib import Path
 
-from _holdings import marked, wait_for_ends
 from _verdict import PATIENCE_S, Found, Verdict
+
+from holdings import marked, wait_for_ends
 
 MARK = "TERCET_STRESS_CELL"
 """The variable that every process of a cell inherits."""

@@ -21,9 +21,10 @@ from typing import Any
 
 import _tasks as T
 from _cell import FAULTS, MARK, Program
-from _holdings import marked, wait_for_ends
 from _pools import POOLS, Call, Face
 from _verdict import PATIENCE_S, Found, Verdict, amid_others, name_of, usable
+
+from holdings import marked, wait_for_ends
 
 LOOK_AHEAD = 20_000
 
@@ -179,7 +180,7 @@ def too_late(trial: Trial) -> Found:
     """a task that must time out"""
     pool = trial.open(1)
     pool.run([(T.square, 1)], PATIENCE_S)
-    outcome = pool.limited((T.linger, 60, 1), 0.5)
+    outcome = pool.limited((T.take_and_echo, 60, 1), 0.5)
     if outcome.error is None:
         return Verdict.STALE, "a value"
     again = pool.run([(T.square, 3)], PATIENCE_S / 2)[0]

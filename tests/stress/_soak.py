@@ -16,8 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _holdings import Holdings, descendants, wait_for_ends
 from _tasks import echo, kill_self, square
+
+from holdings import Holdings, descendants, wait_for_ends
 
 PATIENCE_S = 120
 AHEAD = 200

@@ -44,7 +44,7 @@ def amid_others(pool: Face, *guilty: Any, wants: tuple[type[BaseException], ...]
     `wants` are the classes that the error has to have, where it is the task's own; `says` is what it has to say.
     """
     half = INNOCENTS // 2
-    innocents: list[Call] = [(T.linger, 0.01, number) for number in range(INNOCENTS)]
+    innocents: list[Call] = [(T.take_and_echo, 0.01, number) for number in range(INNOCENTS)]
     outcomes = pool.run([*innocents[:half], guilty, *innocents[half:]], PATIENCE_S)
     culprit, others = outcomes[half], outcomes[:half] + outcomes[half + 1 :]
     found, detail = judge(culprit, others, wants, says)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextvars
 import importlib
-import importlib.util
 import json
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+
+import tasks_for_sharing
+from stage_for_pools import gate, run  # noqa: F401 - fixtures
 
 Verdict = dict[str, Any]
 
@@ -96,23 +97,9 @@ def native(monkeypatch: pytest.MonkeyPatch) -> FakeNative:
 
 
 @pytest.fixture(scope="session")
-def tasks() -> Any:
-    """The module `tasks_for_workers`, loaded from its file: workers have to find it the same way."""
-    name = "tasks_for_workers"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def sharing(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module `tasks_for_sharing`, which processes that start in any way find by its name."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    return importlib.import_module("tasks_for_sharing")
+def sharing() -> ModuleType:
+    """What other processes do with what they share."""
+    return tasks_for_sharing
 
 
 @pytest.fixture(params=["fork", "forkserver", "spawn"])

@@ -1,4 +1,4 @@
-"""What tests of process pools are set in: a gate where tasks wait, programs of their own, and who is still alive."""
+"""What tests of process pools are set in: a gate where tasks wait, and programs of their own."""
 
 from __future__ import annotations
 
@@ -110,37 +110,3 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Program]]:
         if program.process.poll() is None:
             os.killpg(program.process.pid, signal.SIGKILL)
             program.process.communicate()
-
-
-def descendants(pid: int) -> list[int]:
-    """The processes that a process has started, and those that they have."""
-    children = []
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        # The process has ended meanwhile.
-        return []
-    for thread in threads:
-        try:
-            listed = Path(f"/proc/{pid}/task/{thread}/children").read_text()
-        except OSError:
-            # The thread has ended meanwhile.
-            continue
-        children += [int(number) for number in listed.split()]
-    return children + [far for child in children for far in descendants(child)]
-
-
-def wait_for_ends(pids: list[int], patience_s: float = PATIENCE_S) -> list[int]:
-    """Wait until these processes have ended, and return those that have not."""
-    left = []
-    for pid in pids:
-        try:
-            fd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            if not select.select([fd], [], [], patience_s)[0]:
-                left.append(pid)
-        finally:
-            os.close(fd)
-    return left

@@ -1,4 +1,7 @@
-"""Tasks for pools of processes: functions that a worker finds by name, and what goes wrong in them."""
+"""Tasks for pools of processes: functions that a worker finds by name, and what goes wrong in them.
+
+Nothing here imports tercet before it is called: `tests/stress` runs the same tasks in other pools.
+"""
 
 from __future__ import annotations
 
@@ -217,7 +220,7 @@ def send_and_die(length: int) -> bytes:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=end, daemon=True).start()
-    # From here on nobody else runs until the sender gives the interpreter up, which it does when the ring is full.
+    # From here on nobody else runs until the sender gives the interpreter up, which it does when its way out is full.
     sys.setswitchinterval(1000)
     begun.set()
     return b"x" * length

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 
 from tercet import machine as module
-from tercet.machine import Costs, machine
+from tercet.machine import Costs, machine, processors
 
 
 def test_the_facts_are_those_that_decide_reads(native: Any) -> None:
     assert set(machine()) == {"cores", "has_gil", "thread_task_s", "process_start_s", "process_task_s"}
     assert machine()["cores"] == native.cores
+
+
+def test_processors_are_counted_as_the_standard_library_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    monkeypatch.setattr(os, "process_cpu_count", lambda: 3, raising=False)
+    assert processors() == 3
+    # Before 3.13 there is no such function.
+    monkeypatch.delattr(os, "process_cpu_count")
+    assert processors() == 5
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert processors() == 1
 
 
 def test_items_that_travel_together_share_the_cost_of_the_trip(native: Any) -> None:

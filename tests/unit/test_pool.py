@@ -7,7 +7,6 @@ wrong.
 from __future__ import annotations
 
 import gc
-import importlib.util
 import itertools
 import multiprocessing
 import multiprocessing.pool
@@ -27,7 +26,9 @@ from typing import Any
 
 import pytest
 
+import tasks_for_pools as T
 import tercet
+from holdings import Holdings, descendants, wait_for_ends
 from tercet.errors import PoolTerminated, RemoteError, WorkerDied
 from tercet.pool import Pool
 from tercet.process_pool import WorkerCrashed
@@ -37,31 +38,6 @@ STD = multiprocessing.Pool
 METHODS = ["fork", "forkserver", "spawn"]
 
 pytestmark = pytest.mark.timeout(90)
-
-
-def _load(name: str) -> Any:
-    """A module beside this one, loaded from its file: workers have to find the tasks the same way."""
-    if name in sys.modules:
-        # Another file of tests has loaded it: its functions are to be the same.
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-T = _load("tasks_for_pools")
-STAGE = _load("stage_for_pools")
-gate, run = STAGE.gate, STAGE.run
-Gate, Program, descendants, wait_for_ends = STAGE.Gate, STAGE.Program, STAGE.descendants, STAGE.wait_for_ends
-
-
-@pytest.fixture(autouse=True)
-def _path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let processes that start by a method of `multiprocessing` find the tasks."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
 @pytest.fixture(params=[Pool, STD], ids=["tercet", "stdlib"])
@@ -870,17 +846,9 @@ def _use_a_pool() -> None:
     pool.join()
 
 
-def _holdings() -> list[int]:
-    files = len(os.listdir("/proc/self/fd"))
-    mapped = sum("memfd:" in line for line in Path("/proc/self/maps").read_text().splitlines())
-    return [files, mapped, threading.active_count(), len(descendants(os.getpid()))]
-
-
 def test_nothing_is_left_of_a_pool() -> None:
     _use_a_pool()
-    gc.collect()
-    before = _holdings()
+    before = Holdings.now()
     for _ in range(5):
         _use_a_pool()
-    gc.collect()
-    assert _holdings() == before
+    assert Holdings.now().counts == before.counts

@@ -5,11 +5,9 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import gc
-import importlib.util
 import os
 import pickle
 import signal
-import sys
 import threading
 import time
 import weakref
@@ -19,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import tasks_for_pools as T
 from tercet.process_pool import ProcessPoolExecutor, Worker, WorkerCrashed, name_of_call
 from tercet.starter import ZygoteStarter
 
@@ -26,22 +25,6 @@ pytestmark = pytest.mark.timeout(90)
 
 PATIENCE_S = 60
 SHORT_S = 0.2
-
-
-def _load(name: str) -> Any:
-    """A module beside this one, loaded from its file: workers have to find the tasks the same way."""
-    if name in sys.modules:
-        # Another file of tests has loaded it: its functions are to be the same.
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-T = _load("tasks_for_pools")
 
 
 @pytest.fixture

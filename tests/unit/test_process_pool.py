@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import gc
-import importlib.util
 import itertools
 import multiprocessing
 import os
@@ -27,7 +26,10 @@ from typing import Any
 
 import pytest
 
+import tasks_for_pools as T
 import tercet
+from holdings import Holdings, descendants, wait_for_ends
+from stage_for_pools import Gate, Program
 from tercet.errors import RemoteError, WorkerDied
 from tercet.process_pool import ProcessPoolExecutor, WorkerCrashed
 
@@ -35,31 +37,6 @@ PATIENCE_S = 60
 STD = concurrent.futures.ProcessPoolExecutor
 
 pytestmark = pytest.mark.timeout(90)
-
-
-def _load(name: str) -> Any:
-    """A module beside this one, loaded from its file: workers have to find the tasks the same way."""
-    if name in sys.modules:
-        # Another file of tests has loaded it: its functions are to be the same.
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-T = _load("tasks_for_pools")
-STAGE = _load("stage_for_pools")
-gate, run = STAGE.gate, STAGE.run
-Gate, Program, descendants, wait_for_ends = STAGE.Gate, STAGE.Program, STAGE.descendants, STAGE.wait_for_ends
-
-
-@pytest.fixture(autouse=True)
-def _path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let processes that start by a method of `multiprocessing` find the tasks."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
 @pytest.fixture(params=[ProcessPoolExecutor, STD], ids=["tercet", "stdlib"])
@@ -979,19 +956,6 @@ def test_no_orphan_is_left_when_the_program_is_killed(run: Callable[..., Program
     assert wait_for_ends(pids, 10) == []
 
 
-def _holdings() -> list[int]:
-    """How many descriptors, mappings of shared memory, threads and processes there are."""
-    files = len(os.listdir("/proc/self/fd"))
-    mapped = sum("memfd:" in line for line in Path("/proc/self/maps").read_text().splitlines())
-    return [files, mapped, threading.active_count(), len(descendants(os.getpid()))]
-
-
-def _resident_kb() -> int:
-    gc.collect()
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0])
-
-
 def _use_a_pool() -> None:
     with ProcessPoolExecutor(1) as executor:
         assert executor.submit(T.echo, b"x" * 1_000_000).result() == b"x" * 1_000_000
@@ -1003,9 +967,8 @@ def _use_a_pool() -> None:
 def test_nothing_leaks() -> None:
     for _ in range(10):
         _use_a_pool()
-    memory_kb, before = _resident_kb(), _holdings()
+    before = Holdings.now()
     for _ in range(50):
         _use_a_pool()
-    grown_kb = _resident_kb() - memory_kb
-    assert all(now <= then for now, then in zip(_holdings(), before, strict=True))
-    assert grown_kb < 10_000, "less than a fifth of what 50 pools have sent"
+    # The memory is less than a fifth of what 50 pools have sent.
+    assert Holdings.now().excess(before, growth_mb=10.0) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import tasks_for_faults as T
 from tercet import oom
 from tercet.process_pool import ProcessPoolExecutor, WorkerCrashed
 
@@ -20,26 +20,6 @@ PATIENCE_S = 60
 METHODS = [None, "fork", "forkserver", "spawn"]
 
 pytestmark = pytest.mark.timeout(90)
-
-
-def _tasks() -> Any:
-    """The module `tasks_for_faults`, loaded from its file: workers have to find it the same way."""
-    name = "tasks_for_faults"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-T = _tasks()
-
-
-@pytest.fixture(autouse=True)
-def _path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let workers find the tasks."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
 def context_of(method: str | None) -> Any:

@@ -33,7 +33,7 @@ pub(crate) struct Desk {
     pub(crate) fleet: Fleet<Order>,
     pub(crate) colleagues: BTreeMap<u32, Colleague>,
     pub(crate) hires: Vec<u32>,
-    pub(crate) stage: Stage,
+    stage: Stage,
     pub(crate) has_leader: bool,
     sleep: Sleep,
     /// Whether any task may end before its time.

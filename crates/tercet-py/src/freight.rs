@@ -142,7 +142,7 @@ impl Source {
 }
 
 /// A slab that one or several messages carry.
-pub(crate) struct Lot {
+struct Lot {
     store: Arc<Store>,
     slab: Option<Slab>,
 }

@@ -71,7 +71,7 @@ pub(crate) struct Beside {
 }
 
 type Extra = Option<Box<Beside>>;
-pub(crate) type LockedFuture<'a> = Locked<'a, Outcome, Extra>;
+type LockedFuture<'a> = Locked<'a, Outcome, Extra>;
 
 /// Whether it is done, whether it is cancelled, its result and its exception.
 type Snapshot = (bool, bool, Option<Py<PyAny>>, Option<Py<PyAny>>);

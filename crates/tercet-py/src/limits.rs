@@ -36,7 +36,7 @@ impl Limits {
 /// That a worker is to end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Doom {
-    pub(crate) since: Instant,
+    since: Instant,
     pub(crate) cause: Cause,
     is_killed: bool,
 }

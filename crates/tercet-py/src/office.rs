@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use tercet_sched::Wakes;
 use tercet_shm::{Bell, Woken};
@@ -132,7 +131,7 @@ impl Office {
     pub(crate) fn refusal(&self, py: Python<'_>) -> PyErr {
         match self.broken.get() {
             Some(words) => names::error(names::broken_process_pool(py), Some(words.clone())),
-            None => PyRuntimeError::new_err("cannot schedule new futures after shutdown"),
+            None => pool::shut_down(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use tercet_sched::{Call as Duty, Crew};
 
@@ -38,6 +38,24 @@ pub(crate) const OF_PROCESSES: u64 = 1 << 63;
 pub(crate) fn check_origin(py: Python<'_>, origin: u64) -> PyResult<()> {
     let is_here = origin == 0 || origin & u64::from(u32::MAX) == u64::from(generation());
     if is_here { Ok(()) } else { Err(pause::left_behind(py)) }
+}
+
+/// What an executor has inside; a subclass may not have called `__init__`.
+pub(crate) fn opened<T>(inside: &OnceLock<T>) -> PyResult<&T> {
+    inside.get().ok_or_else(|| PyRuntimeError::new_err("the executor was not initialized: call `super().__init__()`"))
+}
+
+/// What a pool says that takes no more tasks.
+pub(crate) fn shut_down() -> PyErr {
+    PyRuntimeError::new_err("cannot schedule new futures after shutdown")
+}
+
+/// What `_broken` is: why no task is taken any more, or `False`.
+pub(crate) fn broken<'py>(py: Python<'py>, why: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
+    match why {
+        Some(words) => Ok(words.into_pyobject(py)?.into_any()),
+        None => Ok(PyBool::new(py, false).to_owned().into_any()),
+    }
 }
 
 /// What the workers of a pool share.
@@ -102,7 +120,7 @@ impl Pool {
         }
         // Both may be true: a pool that was closed before says so.
         if self.crew.is_closed() && !IS_EXITING.load(Ordering::SeqCst) {
-            return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
+            return Err(shut_down());
         }
         if IS_EXITING.load(Ordering::SeqCst) {
             return Err(PyRuntimeError::new_err("cannot schedule new futures after interpreter shutdown"));
@@ -128,7 +146,7 @@ impl Pool {
         self.waiting.fetch_add(usize::from(future.is_some()), Ordering::Relaxed);
         let Ok((ticket, duty)) = self.crew.submit(home, task, weight) else {
             self.waiting.fetch_sub(usize::from(future.is_some()), Ordering::Relaxed);
-            return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
+            return Err(shut_down());
         };
         if let Some(future) = future {
             future.get().stands_at(ticket);
@@ -194,9 +212,7 @@ pub(crate) struct ThreadPool(OnceLock<Arc<Pool>>);
 
 impl ThreadPool {
     pub(crate) fn pool(&self) -> PyResult<&Arc<Pool>> {
-        self.0
-            .get()
-            .ok_or_else(|| PyRuntimeError::new_err("the executor was not initialized: call `super().__init__()`"))
+        opened(&self.0)
     }
 }
 
@@ -308,11 +324,7 @@ impl ThreadPool {
     #[getter]
     fn _broken<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let is_broken = self.0.get().is_some_and(|pool| pool.is_broken.load(Ordering::SeqCst));
-        if is_broken {
-            Ok(BROKEN.into_pyobject(py)?.into_any())
-        } else {
-            Ok(pyo3::types::PyBool::new(py, false).to_owned().into_any())
-        }
+        broken(py, is_broken.then_some(BROKEN))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -18,7 +18,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use tercet_sched::Wakes;
@@ -110,9 +109,7 @@ impl Drop for ProcessPool {
 
 impl ProcessPool {
     fn office(&self) -> PyResult<&Arc<Office>> {
-        self.0
-            .get()
-            .ok_or_else(|| PyRuntimeError::new_err("the executor was not initialized: call `super().__init__()`"))
+        pool::opened(&self.0)
     }
 }
 
@@ -274,10 +271,7 @@ impl ProcessPool {
 
     #[getter]
     fn _broken<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match self.0.get().and_then(|office| office.broken.get()) {
-            Some(words) => Ok(words.into_pyobject(py)?.into_any()),
-            None => Ok(pyo3::types::PyBool::new(py, false).to_owned().into_any()),
-        }
+        pool::broken(py, self.0.get().and_then(|office| office.broken.get()).map(String::as_str))
     }
 }
 

@@ -159,7 +159,7 @@ impl Work {
 }
 
 /// What a worker has in hand while it holds the GIL.
-pub(crate) struct Turn {
+struct Turn {
     began: Instant,
     /// Who waits for what was just finished.
     wakes: Wakes,

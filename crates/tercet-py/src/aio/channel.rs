@@ -32,7 +32,7 @@ use tercet_reactor::Direction;
 use super::core::LoopCore;
 use super::datagram::Queue;
 use super::errand::{Act, Errand};
-use super::object::{Own, Raw, Slot, call_method1, ends_the_loop};
+use super::object::{Flags, Own, Raw, Slot, call_method1, ends_the_loop};
 use super::outbox::{Outbox, Piece};
 use super::transport::Transport;
 use super::turn::Turn;
@@ -90,7 +90,7 @@ pub(super) struct Channel {
     /// -1 once it is closed.
     pub(super) fd: Cell<i32>,
     pub(super) kind: Cell<Kind>,
-    pub(super) flags: Cell<u16>,
+    pub(super) flags: Flags,
     pub(super) lost_count: Cell<u32>,
     pub(super) high: Cell<usize>,
     pub(super) low: Cell<usize>,
@@ -167,9 +167,8 @@ pub(super) struct Plan<'a, 'py> {
 /// Makes a transport. It starts in the next turn.
 pub(super) fn make<'py>(plan: Plan<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     let py = plan.owner.py();
-    let (object, channel) = allocate(py, plan.kind)?;
+    let (object, channel) = allocate(py, plan.kind, plan.flags)?;
     channel.fd.set(plan.fd);
-    channel.flags.set(plan.flags);
     channel.owner.set(plan.owner.as_any());
     // SAFETY: the current context can be copied wherever Python runs.
     channel.context.fill(unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? });
@@ -189,7 +188,7 @@ pub(super) fn make<'py>(plan: Plan<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     Ok(object)
 }
 
-fn allocate<'a>(py: Python<'_>, kind: Kind) -> PyResult<(Bound<'_, PyAny>, &'a Channel)> {
+fn allocate<'a>(py: Python<'_>, kind: Kind, flags: u16) -> PyResult<(Bound<'_, PyAny>, &'a Channel)> {
     // SAFETY: the types are made before any loop is; nobody has seen the instance, and its fields are written before anybody does.
     unsafe {
         let object = ffi::PyType_GenericAlloc(CLASSES[kind as usize].load(Ordering::Relaxed), 0);
@@ -208,7 +207,7 @@ fn allocate<'a>(py: Python<'_>, kind: Kind) -> PyResult<(Bound<'_, PyAny>, &'a C
             dict: empty(),
             fd: Cell::new(-1),
             kind: Cell::new(kind),
-            flags: Cell::new(0),
+            flags: Flags::new(flags),
             lost_count: Cell::new(0),
             high: Cell::new(HIGH_WATER),
             low: Cell::new(HIGH_WATER / 4),
@@ -227,18 +226,6 @@ impl Channel {
     pub(super) unsafe fn of<'a>(object: Raw) -> &'a Self {
         // SAFETY: the fields lie there in every instance of the types.
         unsafe { &*object.byte_add(OFFSET.load(Ordering::Relaxed)).cast::<Self>() }
-    }
-
-    pub(super) fn has(&self, flag: u16) -> bool {
-        self.flags.get() & flag != 0
-    }
-
-    pub(super) fn mark(&self, flag: u16) {
-        self.flags.set(self.flags.get() | flag);
-    }
-
-    pub(super) fn unmark(&self, flag: u16) {
-        self.flags.set(self.flags.get() & !flag);
     }
 
     /// How much is to be sent.
@@ -296,18 +283,20 @@ impl<'py> Line<'py> {
     }
 
     pub(super) fn is_reading(&self) -> bool {
-        !self.channel.has(flag::CLOSING | flag::PAUSED)
+        !self.channel.flags.has(flag::CLOSING | flag::PAUSED)
     }
 
     /// Begins or goes on to read, unless it is paused or closing.
     pub(super) fn read_on(&self) -> PyResult<()> {
-        if !self.is_reading() || !self.channel.has(flag::STARTED) {
+        if !self.is_reading() || !self.channel.flags.has(flag::STARTED) {
             return Ok(());
         }
         match self.channel.kind.get() {
             Kind::Datagram => self.watch(Direction::Read, datagram::readable),
             Kind::ReadPipe => self.watch(Direction::Read, pipe::readable),
-            Kind::WritePipe if self.channel.has(flag::SEES_PEER) => self.watch(Direction::Read, pipe::peer_is_gone),
+            Kind::WritePipe if self.channel.flags.has(flag::SEES_PEER) => {
+                self.watch(Direction::Read, pipe::peer_is_gone)
+            }
             Kind::WritePipe => Ok(()),
         }
     }
@@ -327,19 +316,19 @@ impl<'py> Line<'py> {
 
     /// Waits until the system takes more.
     pub(super) fn wait_until_writable(&self, act: Act) -> PyResult<()> {
-        if !self.channel.has(flag::BLOCKED | flag::LOST) {
+        if !self.channel.flags.has(flag::BLOCKED | flag::LOST) {
             self.watch(Direction::Write, act)?;
-            self.channel.mark(flag::BLOCKED);
+            self.channel.flags.mark(flag::BLOCKED);
         }
         Ok(())
     }
 
     /// Ends it as soon as everything is sent.
     pub(super) fn close(&self) -> PyResult<()> {
-        if self.channel.has(flag::CLOSING) {
+        if self.channel.flags.has(flag::CLOSING) {
             return Ok(());
         }
-        self.channel.mark(flag::CLOSING);
+        self.channel.flags.mark(flag::CLOSING);
         // A pipe goes on to look whether anybody reads what is left.
         if self.channel.kind.get() != Kind::WritePipe {
             self.unwatch(Direction::Read)?;
@@ -350,21 +339,21 @@ impl<'py> Line<'py> {
     /// Ends it now. What is not sent is lost.
     pub(super) fn force_close(&self, error: Option<&Bound<'py, PyAny>>) -> PyResult<()> {
         self.channel.forget_unsent();
-        self.channel.mark(flag::CLOSING);
+        self.channel.flags.mark(flag::CLOSING);
         self.lose(error)
     }
 
     /// Has `connection_lost` called in the next turn.
     pub(super) fn lose(&self, error: Option<&Bound<'py, PyAny>>) -> PyResult<()> {
-        if self.channel.has(flag::LOST) {
+        if self.channel.flags.has(flag::LOST) {
             return Ok(());
         }
-        self.channel.mark(flag::LOST);
+        self.channel.flags.mark(flag::LOST);
         self.channel.lost_count.set(self.channel.lost_count.get() + 1);
         if let Some(error) = error {
             self.channel.error.set(error);
         }
-        self.channel.unmark(flag::BLOCKED);
+        self.channel.flags.unmark(flag::BLOCKED);
         self.unwatch(Direction::Read)?;
         self.unwatch(Direction::Write)?;
         self.owner()?.get().soon(Errand::new(self.object.clone(), lost));
@@ -395,26 +384,26 @@ impl<'py> Line<'py> {
 
     /// Asks the protocol to pause if there is too much.
     pub(super) fn maybe_pause(&self) -> PyResult<()> {
-        if self.channel.unsent_bytes() <= self.channel.high.get() || self.channel.has(flag::PROTOCOL_PAUSED) {
+        if self.channel.unsent_bytes() <= self.channel.high.get() || self.channel.flags.has(flag::PROTOCOL_PAUSED) {
             return Ok(());
         }
-        self.channel.mark(flag::PROTOCOL_PAUSED);
+        self.channel.flags.mark(flag::PROTOCOL_PAUSED);
         self.tell_protocol(intern!(self.py, "pause_writing").as_any(), "protocol.pause_writing() failed")
     }
 
     pub(super) fn maybe_resume(&self) -> PyResult<()> {
-        if !self.channel.has(flag::PROTOCOL_PAUSED) || self.channel.unsent_bytes() > self.channel.low.get() {
+        if !self.channel.flags.has(flag::PROTOCOL_PAUSED) || self.channel.unsent_bytes() > self.channel.low.get() {
             return Ok(());
         }
-        self.channel.unmark(flag::PROTOCOL_PAUSED);
+        self.channel.flags.unmark(flag::PROTOCOL_PAUSED);
         self.tell_protocol(intern!(self.py, "resume_writing").as_any(), "protocol.resume_writing() failed")
     }
 
     /// Everything that was left is sent.
     pub(super) fn emptied(&self) -> PyResult<()> {
-        self.channel.unmark(flag::BLOCKED);
+        self.channel.flags.unmark(flag::BLOCKED);
         self.unwatch(Direction::Write)?;
-        if self.channel.has(flag::CLOSING) { self.lose(None) } else { Ok(()) }
+        if self.channel.flags.has(flag::CLOSING) { self.lose(None) } else { Ok(()) }
     }
 
     /// Counts a write that comes too late.
@@ -463,16 +452,11 @@ fn start(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
     if let Err(error) = call_method1(&line.protocol(), intern!(py, "connection_made").as_any(), &line.object) {
         line.complain(turn, error, "connection_made")?;
     }
-    line.channel.mark(flag::STARTED);
+    line.channel.flags.mark(flag::STARTED);
     if let Err(error) = line.read_on() {
         line.fail(error, "Fatal read error on transport")?;
     }
-    match line.channel.waiter.take(py) {
-        Some(waiter) if !waiter.call_method0("done")?.is_truthy()? => {
-            waiter.call_method1(intern!(py, "set_result"), (py.None(),)).map(drop)
-        }
-        _ => Ok(()),
-    }
+    line.tell_waiter(&line.channel.waiter)
 }
 
 /// `connection_lost`, then the end.
@@ -495,10 +479,9 @@ fn lost(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
 
 /// Warns of a transport that nobody closed, and closes it.
 unsafe extern "C" fn finalize(object: Raw) {
-    // SAFETY: CPython calls it, with an instance of the type; an error that is pending is kept.
+    // SAFETY: CPython calls it, with an instance of the type.
     unsafe {
-        let pending = kind::Pending::take();
-        crate::door::called((), |py| {
+        kind::finalize(object, |py| {
             let line = Line::of(py, object);
             if line.channel.fd.get() >= 0 {
                 let words = format!("unclosed transport {}", line.object.repr()?);
@@ -513,10 +496,6 @@ unsafe extern "C" fn finalize(object: Raw) {
             }
             Ok(())
         });
-        if !ffi::PyErr_Occurred().is_null() {
-            ffi::PyErr_WriteUnraisable(object);
-        }
-        pending.restore();
     }
 }
 
@@ -537,14 +516,7 @@ unsafe extern "C" fn dealloc(object: Raw) {
 
 unsafe extern "C" fn traverse(object: Raw, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: the collector calls it, with an instance of the type.
-    unsafe {
-        let class = visit(ffi::Py_TYPE(object).cast(), arg);
-        if class != 0 {
-            return class;
-        }
-        let channel = Channel::of(object);
-        channel.all().into_iter().map(|slot| slot.visit(visit, arg)).find(|code| *code != 0).unwrap_or(0)
-    }
+    unsafe { kind::traverse(object, Channel::of(object).all(), visit, arg) }
 }
 
 unsafe extern "C" fn clear(object: Raw) -> c_int {

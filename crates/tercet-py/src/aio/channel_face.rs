@@ -48,19 +48,19 @@ line_methods! {
         line.force_close((!error.is_none()).then_some(&error))?;
         Ok(none(line.py))
     }
-    is_closing(line) { Ok(truth(line.py, line.channel.has(flag::CLOSING))) }
+    is_closing(line) { Ok(truth(line.py, line.channel.flags.has(flag::CLOSING))) }
     is_reading(line) { Ok(truth(line.py, line.is_reading())) }
     pause_reading(line) {
         if line.is_reading() {
-            line.channel.mark(flag::PAUSED);
+            line.channel.flags.mark(flag::PAUSED);
             line.unwatch(Direction::Read)?;
             line.debug("%r pauses reading")?;
         }
         Ok(none(line.py))
     }
     resume_reading(line) {
-        if line.channel.has(flag::PAUSED) && !line.channel.has(flag::CLOSING) {
-            line.channel.unmark(flag::PAUSED);
+        if line.channel.flags.has(flag::PAUSED) && !line.channel.flags.has(flag::CLOSING) {
+            line.channel.flags.unmark(flag::PAUSED);
             line.read_on()?;
             line.debug("%r resumes reading")?;
         }
@@ -108,7 +108,7 @@ pub(super) unsafe extern "C" fn repr(object: Raw) -> Raw {
             if channel.fd.get() < 0 {
                 words.push("closed".into());
             } else {
-                if channel.has(flag::CLOSING) {
+                if channel.flags.has(flag::CLOSING) {
                     words.push("closing".into());
                 }
                 words.push(format!("fd={}", channel.fd.get()));
@@ -116,11 +116,11 @@ pub(super) unsafe extern "C" fn repr(object: Raw) -> Raw {
                     words.push("open".into());
                 }
                 if reads {
-                    let is_polling = channel.has(flag::STARTED) && line.is_reading();
+                    let is_polling = channel.flags.has(flag::STARTED) && line.is_reading();
                     words.push(if is_polling { "read=polling" } else { "read=idle" }.into());
                 }
                 if writes {
-                    let state = if channel.has(flag::BLOCKED) { "polling" } else { "idle" };
+                    let state = if channel.flags.has(flag::BLOCKED) { "polling" } else { "idle" };
                     words.push(format!("write=<{state}, bufsize={}>", channel.unsent_bytes()));
                 }
             }
@@ -152,9 +152,9 @@ attributes! {
     }
     get_loop(line) { Ok(line.channel.owner.or_none(line.py)) }
     get_extra(line) { Ok(line.channel.extra.or_none(line.py)) }
-    get_closing(line) { Ok(truth(line.py, line.channel.has(flag::CLOSING))) }
-    get_paused(line) { Ok(truth(line.py, line.channel.has(flag::PAUSED))) }
-    get_protocol_paused(line) { Ok(truth(line.py, line.channel.has(flag::PROTOCOL_PAUSED))) }
+    get_closing(line) { Ok(truth(line.py, line.channel.flags.has(flag::CLOSING))) }
+    get_paused(line) { Ok(truth(line.py, line.channel.flags.has(flag::PAUSED))) }
+    get_protocol_paused(line) { Ok(truth(line.py, line.channel.flags.has(flag::PROTOCOL_PAUSED))) }
     get_conn_lost(line) { Ok(line.channel.lost_count.get().into_pyobject(line.py)?.into_any()) }
     get_protocol_attribute(line) { Ok(line.protocol()) }
     get_address(line) { Ok(line.channel.address.or_none(line.py)) }

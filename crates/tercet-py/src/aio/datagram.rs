@@ -159,7 +159,7 @@ pub(super) fn readable(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
     let looks_on = line.channel.queue.with(|queue| queue.singles < 2 || queue.singles >= LOOK_AGAIN);
     let most = if looks_on { BURST } else { 1 };
     let mut count = 0;
-    while count < most && line.is_reading() && !line.channel.has(flag::LOST) && receive(turn, &line)? {
+    while count < most && line.is_reading() && !line.channel.flags.has(flag::LOST) && receive(turn, &line)? {
         count += 1;
     }
     line.channel.queue.with(|queue| {
@@ -276,7 +276,7 @@ fn send_one(line: &Line<'_>, data: &Bound<'_, PyAny>, address: &Bound<'_, PyAny>
         // SAFETY: the view is held until this function is left; one thread sends for a transport.
         unsafe { memory.bytes() }
     };
-    if line.channel.has(flag::CONNECTED) {
+    if line.channel.flags.has(flag::CONNECTED) {
         return send(fd, bytes, None).map_err(|error| os_error(py, &error));
     }
     let sent =
@@ -388,7 +388,7 @@ fn writable(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
     // It may send again.
     line.maybe_resume()?;
     let is_done = line.channel.queue.with(|queue| queue.is_empty());
-    if is_done && line.channel.has(flag::BLOCKED) { line.emptied() } else { Ok(()) }
+    if is_done && line.channel.flags.has(flag::BLOCKED) { line.emptied() } else { Ok(()) }
 }
 
 unsafe extern "C" fn sendto(object: Raw, args: *const Raw, count: isize, keywords: Raw) -> Raw {

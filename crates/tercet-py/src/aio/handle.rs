@@ -422,13 +422,7 @@ unsafe extern "C" fn dealloc(object: Raw) {
 
 unsafe extern "C" fn traverse(object: Raw, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: the collector calls it, with an instance of the type.
-    unsafe {
-        let class = visit(ffi::Py_TYPE(object).cast(), arg);
-        if class != 0 {
-            return class;
-        }
-        Handle::of(object).all().into_iter().map(|slot| slot.visit(visit, arg)).find(|code| *code != 0).unwrap_or(0)
-    }
+    unsafe { kind::traverse(object, Handle::of(object).all(), visit, arg) }
 }
 
 unsafe extern "C" fn clear(object: Raw) -> c_int {

@@ -10,7 +10,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use super::object::Raw;
+use super::object::{Raw, Slot};
 
 pub(super) const NO_MEMBER: ffi::PyGetSetDef = ffi::PyGetSetDef {
     name: std::ptr::null(),
@@ -111,6 +111,24 @@ pub(super) unsafe fn clear_weakrefs(object: Raw) {
     }
 }
 
+/// Shows the collector an object's type and what stands in its fields.
+///
+/// # Safety
+/// The collector calls the `tp_traverse` that calls this, with these arguments; the fields are those of the object.
+pub(super) unsafe fn traverse<'a>(
+    object: Raw,
+    slots: impl IntoIterator<Item = &'a Slot>,
+    visit: ffi::visitproc,
+    arg: *mut c_void,
+) -> c_int {
+    // SAFETY: as asked for above.
+    let class = unsafe { visit(ffi::Py_TYPE(object).cast(), arg) };
+    if class != 0 {
+        return class;
+    }
+    slots.into_iter().map(|slot| slot.visit(visit, arg)).find(|code| *code != 0).unwrap_or(0)
+}
+
 /// Gives back the memory of an object, and its hold on its type.
 ///
 /// # Safety
@@ -145,14 +163,30 @@ fn place(name: &'static CStr, offset: usize) -> ffi::PyMemberDef {
     }
 }
 
+/// Does what an object does before it goes. An error that is pending is kept; a new one has nobody to go to, and is shown.
+///
+/// # Safety
+/// CPython calls the `tp_finalize` that calls this, with this object.
+pub(super) unsafe fn finalize(object: Raw, act: impl FnOnce(Python<'_>) -> PyResult<()>) {
+    // SAFETY: as asked for above; whoever finalizes is attached.
+    unsafe {
+        let pending = Pending::take();
+        crate::door::called((), act);
+        if !ffi::PyErr_Occurred().is_null() {
+            ffi::PyErr_WriteUnraisable(object);
+        }
+        pending.restore();
+    }
+}
+
 /// An error that is raised already, kept while something else is done.
-pub(super) struct Pending([Raw; 3]);
+struct Pending([Raw; 3]);
 
 impl Pending {
     /// # Safety
     /// The thread is attached.
     #[cfg_attr(Py_3_12, expect(deprecated, reason = "what came in its place is not in 3.11"))]
-    pub(super) unsafe fn take() -> Self {
+    unsafe fn take() -> Self {
         let mut parts = [std::ptr::null_mut(); 3];
         let [class, value, trace] = &mut parts;
         // SAFETY: as asked for above; the three places are ours.
@@ -163,7 +197,7 @@ impl Pending {
     /// # Safety
     /// The thread is attached.
     #[cfg_attr(Py_3_12, expect(deprecated, reason = "what came in its place is not in 3.11"))]
-    pub(super) unsafe fn restore(self) {
+    unsafe fn restore(self) {
         let [class, value, trace] = self.0;
         // SAFETY: as asked for above; the references are owned.
         unsafe { ffi::PyErr_Restore(class, value, trace) };

@@ -52,19 +52,19 @@ methods! {
         let error = (!error.is_none()).then_some(&error);
         wire.force_close(error).map(|()| none(py_of(&wire)))
     }
-    is_closing(wire) { Ok(truth(wire.py, wire.stream.has(flag::CLOSING))) }
+    is_closing(wire) { Ok(truth(wire.py, wire.stream.flags.has(flag::CLOSING))) }
     is_reading(wire) { Ok(truth(wire.py, wire.is_reading())) }
     pause_reading(wire) {
         if wire.is_reading() {
-            wire.stream.mark(flag::PAUSED);
+            wire.stream.flags.mark(flag::PAUSED);
             wire.unwatch(Direction::Read)?;
             wire.debug("%r pauses reading")?;
         }
         Ok(none(wire.py))
     }
     resume_reading(wire) {
-        if wire.stream.has(flag::PAUSED) && !wire.stream.has(flag::CLOSING) {
-            wire.stream.unmark(flag::PAUSED);
+        if wire.stream.flags.has(flag::PAUSED) && !wire.stream.flags.has(flag::CLOSING) {
+            wire.stream.flags.unmark(flag::PAUSED);
             wire.read_on()?;
             wire.debug("%r resumes reading")?;
         }
@@ -170,14 +170,14 @@ pub(super) unsafe extern "C" fn repr(object: Raw) -> Raw {
             let mut words = vec!["StreamTransport".to_owned()];
             if stream.fd.get() < 0 {
                 words.push("closed".into());
-            } else if stream.has(flag::CLOSING) {
+            } else if stream.flags.has(flag::CLOSING) {
                 words.push("closing".into());
             }
             if stream.fd.get() >= 0 {
                 words.push(format!("fd={}", stream.fd.get()));
-                let is_polling = stream.has(flag::STARTED) && wire.is_reading();
+                let is_polling = stream.flags.has(flag::STARTED) && wire.is_reading();
                 words.push(if is_polling { "read=polling" } else { "read=idle" }.into());
-                let state = if stream.has(flag::BLOCKED) { "polling" } else { "idle" };
+                let state = if stream.flags.has(flag::BLOCKED) { "polling" } else { "idle" };
                 words.push(format!("write=<{state}, bufsize={}>", stream.outbox.with(|outbox| outbox.len())));
             }
             Ok(PyString::new(py, &format!("<{}>", words.join(" "))).into_ptr())
@@ -211,10 +211,10 @@ attributes! {
         }
         Ok(wire.extra()?.into_any())
     }
-    get_closing(wire) { Ok(truth(wire.py, wire.stream.has(flag::CLOSING))) }
-    get_paused(wire) { Ok(truth(wire.py, wire.stream.has(flag::PAUSED))) }
-    get_eof(wire) { Ok(truth(wire.py, wire.stream.has(flag::EOF))) }
-    get_protocol_paused(wire) { Ok(truth(wire.py, wire.stream.has(flag::PROTOCOL_PAUSED))) }
+    get_closing(wire) { Ok(truth(wire.py, wire.stream.flags.has(flag::CLOSING))) }
+    get_paused(wire) { Ok(truth(wire.py, wire.stream.flags.has(flag::PAUSED))) }
+    get_eof(wire) { Ok(truth(wire.py, wire.stream.flags.has(flag::EOF))) }
+    get_protocol_paused(wire) { Ok(truth(wire.py, wire.stream.flags.has(flag::PROTOCOL_PAUSED))) }
     get_conn_lost(wire) { Ok(wire.stream.lost_count.get().into_pyobject(wire.py)?.into_any()) }
     get_protocol_attribute(wire) { Ok(wire.stream.protocol.or_none(wire.py)) }
     get_high_water(wire) { Ok(wire.stream.high.get().into_pyobject(wire.py)?.into_any()) }

@@ -93,6 +93,33 @@ impl Slot {
     }
 }
 
+/// What is true of an object: a bit for each statement.
+pub(super) struct Flags(Cell<u16>);
+
+impl Flags {
+    pub(super) fn new(flags: u16) -> Self {
+        Self(Cell::new(flags))
+    }
+
+    /// Whether any of these is true.
+    pub(super) fn has(&self, flags: u16) -> bool {
+        self.0.get() & flags != 0
+    }
+
+    pub(super) fn mark(&self, flags: u16) {
+        self.0.set(self.0.get() | flags);
+    }
+
+    pub(super) fn unmark(&self, flags: u16) {
+        self.0.set(self.0.get() & !flags);
+    }
+
+    /// Makes it true or not.
+    pub(super) fn put(&self, flags: u16, value: bool) {
+        if value { self.mark(flags) } else { self.unmark(flags) }
+    }
+}
+
 /// State that one thread touches at a time, and only in pieces during which no Python runs.
 ///
 /// The thread is the loop's, or any that holds the GIL where the loop does not run.

@@ -85,7 +85,7 @@ pub(super) fn readable(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
     let py = turn.py;
     // SAFETY: the errand owns the transport.
     let line = unsafe { Line::of(py, object) };
-    if !line.is_reading() || line.channel.has(flag::LOST) {
+    if !line.is_reading() || line.channel.flags.has(flag::LOST) {
         return Ok(());
     }
     turn.enter(line.channel.context.raw())?;
@@ -116,7 +116,7 @@ pub(super) fn readable(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
 /// Nobody writes any more.
 fn end(line: &Line<'_>) -> PyResult<()> {
     line.debug("%r was closed by peer")?;
-    line.channel.mark(flag::CLOSING);
+    line.channel.flags.mark(flag::CLOSING);
     line.owner()?.get().soon(Errand::new(line.object.clone(), tell_end));
     line.lose(None)
 }
@@ -185,7 +185,7 @@ fn write_data<'py>(line: &Line<'py>, data: &Bound<'py, PyAny>) -> PyResult<()> {
 
 fn put(line: &Line<'_>, pieces: Vec<Piece>) -> PyResult<()> {
     let channel = line.channel;
-    if channel.lost_count.get() > 0 || channel.has(flag::CLOSING) {
+    if channel.lost_count.get() > 0 || channel.flags.has(flag::CLOSING) {
         return line.is_too_late("_warn_of_lost_pipe_writes");
     }
     let was_empty = channel.outbox.with(|outbox| {
@@ -209,13 +209,13 @@ fn writable(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
     // SAFETY: the errand owns the transport.
     let line = unsafe { Line::of(turn.py, object) };
     turn.enter(line.channel.context.raw())?;
-    if line.channel.has(flag::LOST) || !flush(&line)? {
+    if line.channel.flags.has(flag::LOST) || !flush(&line)? {
         return Ok(());
     }
     if line.channel.outbox.with(|outbox| outbox.is_empty()) {
         // It may write again.
         line.maybe_resume()?;
-        if line.channel.outbox.with(|outbox| outbox.is_empty()) && line.channel.has(flag::BLOCKED) {
+        if line.channel.outbox.with(|outbox| outbox.is_empty()) && line.channel.flags.has(flag::BLOCKED) {
             return line.emptied();
         }
     }

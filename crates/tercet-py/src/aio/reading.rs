@@ -122,8 +122,8 @@ pub(super) fn readable(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
         return wire.fail(error, "Fatal read error on socket transport");
     }
     match () {
-        () if wire.stream.has(flag::SECURE) => read_secure(turn, &wire),
-        () if wire.stream.has(flag::BUFFERED) => read_into(turn, &wire),
+        () if wire.stream.flags.has(flag::SECURE) => read_secure(turn, &wire),
+        () if wire.stream.flags.has(flag::BUFFERED) => read_into(turn, &wire),
         () => read(turn, &wire),
     }
 }

@@ -31,7 +31,7 @@ use tercet_reactor::Direction;
 use super::address::Address;
 use super::core::LoopCore;
 use super::errand::Errand;
-use super::object::{Own, Raw, Slot, call_method0, call_method1, ends_the_loop};
+use super::object::{Flags, Own, Raw, Slot, call_method0, call_method1, ends_the_loop};
 use super::outbox::Outbox;
 use super::transport::Transport;
 use super::turn::Turn;
@@ -82,7 +82,7 @@ pub(super) struct Stream {
     error: Slot,
     /// -1 once it is closed.
     pub(super) fd: Cell<i32>,
-    pub(super) flags: Cell<u16>,
+    pub(super) flags: Flags,
     pub(super) lost_count: Cell<u32>,
     pub(super) high: Cell<usize>,
     pub(super) low: Cell<usize>,
@@ -190,7 +190,7 @@ fn allocate<'a>(py: Python<'_>) -> PyResult<(Bound<'_, PyAny>, &'a Stream)> {
             empty_waiter: empty(),
             error: empty(),
             fd: Cell::new(-1),
-            flags: Cell::new(0),
+            flags: Flags::new(0),
             lost_count: Cell::new(0),
             high: Cell::new(0),
             low: Cell::new(0),
@@ -208,18 +208,6 @@ impl Stream {
     pub(super) unsafe fn of<'a>(object: Raw) -> &'a Self {
         // SAFETY: the fields lie there in every instance.
         unsafe { &*object.byte_add(OFFSET.load(Ordering::Relaxed)).cast::<Self>() }
-    }
-
-    pub(super) fn has(&self, flag: u16) -> bool {
-        self.flags.get() & flag != 0
-    }
-
-    pub(super) fn mark(&self, flag: u16) {
-        self.flags.set(self.flags.get() | flag);
-    }
-
-    pub(super) fn unmark(&self, flag: u16) {
-        self.flags.set(self.flags.get() & !flag);
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -286,14 +274,14 @@ impl<'py> Wire<'py> {
         flow::adopt(protocol)?;
         let class = buffered_protocol(self.py)?;
         if protocol.is_instance(&class)? {
-            self.stream.mark(flag::BUFFERED);
+            self.stream.flags.mark(flag::BUFFERED);
         } else {
-            self.stream.unmark(flag::BUFFERED);
+            self.stream.flags.unmark(flag::BUFFERED);
         }
         if tls::is_ours(protocol) {
-            self.stream.mark(flag::SECURE);
+            self.stream.flags.mark(flag::SECURE);
         } else {
-            self.stream.unmark(flag::SECURE);
+            self.stream.flags.unmark(flag::SECURE);
         }
         self.stream.protocol.set(protocol);
         flow::find_reader(protocol, &self.stream.feed, &self.stream.reader);
@@ -301,12 +289,12 @@ impl<'py> Wire<'py> {
     }
 
     pub(super) fn is_reading(&self) -> bool {
-        !self.stream.has(flag::CLOSING | flag::PAUSED)
+        !self.stream.flags.has(flag::CLOSING | flag::PAUSED)
     }
 
     /// Begins or goes on to read, unless it is paused or closing.
     pub(super) fn read_on(&self) -> PyResult<()> {
-        if self.is_reading() && self.stream.has(flag::STARTED) {
+        if self.is_reading() && self.stream.flags.has(flag::STARTED) {
             let errand = Errand::new(self.object.clone(), reading::readable);
             let old = self.owner()?.get().watch(self.py, self.stream.fd.get(), Direction::Read, errand)?;
             drop(old);
@@ -323,15 +311,15 @@ impl<'py> Wire<'py> {
 
     /// Ends the connection as soon as everything is sent.
     pub(super) fn close(&self) -> PyResult<()> {
-        if self.stream.has(flag::CLOSING) {
+        if self.stream.flags.has(flag::CLOSING) {
             return Ok(());
         }
         self.flush()?;
         // Sending may have failed, or a protocol may have closed it.
-        if self.stream.has(flag::CLOSING) {
+        if self.stream.flags.has(flag::CLOSING) {
             return Ok(());
         }
-        self.stream.mark(flag::CLOSING);
+        self.stream.flags.mark(flag::CLOSING);
         self.unwatch(Direction::Read)?;
         if self.stream.outbox.with(|outbox| outbox.is_empty()) {
             self.lose(None)?;
@@ -349,7 +337,7 @@ impl<'py> Wire<'py> {
         if self.stream.is_lost() {
             return Ok(());
         }
-        self.stream.mark(flag::CLOSING);
+        self.stream.flags.mark(flag::CLOSING);
         self.unwatch(Direction::Read)?;
         self.lose(error)
     }
@@ -360,7 +348,7 @@ impl<'py> Wire<'py> {
         if let Some(error) = error {
             self.stream.error.set(error);
         }
-        self.stream.unmark(flag::BLOCKED);
+        self.stream.flags.unmark(flag::BLOCKED);
         self.unwatch(Direction::Write)?;
         self.owner()?.get().soon(Errand::new(self.object.clone(), lost));
         Ok(())
@@ -497,16 +485,11 @@ fn start(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
     if let Err(error) = call_method1(&protocol, intern!(py, "connection_made").as_any(), &wire.object) {
         wire.complain(turn, error, "connection_made")?;
     }
-    wire.stream.mark(flag::STARTED);
+    wire.stream.flags.mark(flag::STARTED);
     if let Err(error) = wire.read_on() {
         wire.fail(error, "Fatal read error on socket transport")?;
     }
-    match wire.stream.waiter.take(py) {
-        Some(waiter) if !waiter.call_method0("done")?.is_truthy()? => {
-            waiter.call_method1(intern!(py, "set_result"), (py.None(),)).map(drop)
-        }
-        _ => Ok(()),
-    }
+    wire.tell_waiter(&wire.stream.waiter)
 }
 
 /// `connection_lost`, then the end.
@@ -527,17 +510,16 @@ fn lost(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
 
 /// What the loop does when it is closed while something is unsent.
 pub(super) fn forget_unsent(transport: &Bound<'_, PyAny>) {
-    Wire::new(transport).stream.unmark(flag::UNSENT);
+    Wire::new(transport).stream.flags.unmark(flag::UNSENT);
 }
 
 // --- what CPython calls ---------------------------------------------------------------------------------------
 
 /// Warns of a transport that nobody closed, and closes it.
 unsafe extern "C" fn finalize(object: Raw) {
-    // SAFETY: CPython calls it, with an instance of the type; an error that is pending is kept.
+    // SAFETY: CPython calls it, with an instance of the type.
     unsafe {
-        let pending = kind::Pending::take();
-        crate::door::called((), |py| {
+        kind::finalize(object, |py| {
             let wire = Wire::of(py, object);
             if wire.stream.fd.get() >= 0 {
                 // This one keeps silent when the interpreter ends, when nothing can be imported any more.
@@ -552,10 +534,6 @@ unsafe extern "C" fn finalize(object: Raw) {
             }
             Ok(())
         });
-        if !ffi::PyErr_Occurred().is_null() {
-            ffi::PyErr_WriteUnraisable(object);
-        }
-        pending.restore();
     }
 }
 
@@ -576,14 +554,7 @@ unsafe extern "C" fn dealloc(object: Raw) {
 
 unsafe extern "C" fn traverse(object: Raw, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: the collector calls it, with an instance of the type.
-    unsafe {
-        let class = visit(ffi::Py_TYPE(object).cast(), arg);
-        if class != 0 {
-            return class;
-        }
-        let stream = Stream::of(object);
-        stream.all().into_iter().map(|slot| slot.visit(visit, arg)).find(|code| *code != 0).unwrap_or(0)
-    }
+    unsafe { kind::traverse(object, Stream::of(object).all(), visit, arg) }
 }
 
 unsafe extern "C" fn clear(object: Raw) -> c_int {

@@ -28,7 +28,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use tercet_reactor::RecordMeter;
 
 use super::core::{BUFFER, LoopCore};
-use super::object::{Own, Slot, call_method0, call_method1};
+use super::object::{Flags, Own, Slot, call_method0, call_method1};
 use super::stream;
 
 /// How much one call of OpenSSL's can bring: a whole record.
@@ -69,7 +69,7 @@ pub(crate) struct TlsCore {
     drain: Slot,
     read: Slot,
     write: Slot,
-    flags: Cell<u16>,
+    flags: Flags,
     incoming_high: Cell<usize>,
     incoming_low: Cell<usize>,
     outgoing_high: Cell<usize>,
@@ -155,15 +155,6 @@ impl TlsCore {
         ]
     }
 
-    fn has(&self, flag: u16) -> bool {
-        self.flags.get() & flag != 0
-    }
-
-    fn put(&self, flag: u16, value: bool) {
-        let rest = self.flags.get() & !flag;
-        self.flags.set(if value { rest | flag } else { rest });
-    }
-
     fn core<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, LoopCore>> {
         Ok(self.owner.or_none(py).cast_into::<LoopCore>()?)
     }
@@ -215,7 +206,7 @@ impl TlsCore {
     }
 
     fn may_read(&self) -> bool {
-        self.has(flag::WRAPPED | flag::FLUSHING) && !self.has(flag::APP_READING_PAUSED)
+        self.flags.has(flag::WRAPPED | flag::FLUSHING) && !self.flags.has(flag::APP_READING_PAUSED)
     }
 }
 
@@ -233,10 +224,10 @@ impl<'a, 'py> Secure<'a, 'py> {
 
     /// Data have come and OpenSSL has them.
     fn received(&self) -> PyResult<()> {
-        if !self.core.has(flag::WRAPPED) {
+        if !self.core.flags.has(flag::WRAPPED) {
             return self.object.call_method0(intern!(self.py, "_go_on")).map(drop);
         }
-        if self.core.has(flag::HAS_MORE | flag::FOREIGN) || self.core.has_record(self.py)? {
+        if self.core.flags.has(flag::HAS_MORE | flag::FOREIGN) || self.core.has_record(self.py)? {
             return self.do_read();
         }
         self.control_reading()
@@ -244,10 +235,10 @@ impl<'a, 'py> Secure<'a, 'py> {
 
     /// What `_do_read` of `asyncio` does.
     fn do_read(&self) -> PyResult<()> {
-        if !self.core.has(flag::WRAPPED | flag::FLUSHING) {
+        if !self.core.flags.has(flag::WRAPPED | flag::FLUSHING) {
             return Ok(());
         }
-        if self.core.has(flag::FOREIGN) {
+        if self.core.flags.has(flag::FOREIGN) {
             return self.object.call_method0(intern!(self.py, "_read_slowly")).map(drop);
         }
         match self.read_and_write() {
@@ -268,8 +259,8 @@ impl<'a, 'py> Secure<'a, 'py> {
     }
 
     fn read_and_write(&self) -> PyResult<()> {
-        if !self.core.has(flag::APP_READING_PAUSED) {
-            if self.core.has(flag::BUFFERED) {
+        if !self.core.flags.has(flag::APP_READING_PAUSED) {
+            if self.core.flags.has(flag::BUFFERED) {
                 self.read_buffered()?;
             } else {
                 self.read_bytes()?;
@@ -288,13 +279,13 @@ impl<'a, 'py> Secure<'a, 'py> {
         let owner = self.core.core(self.py)?;
         while self.core.may_read() {
             let start = owner.get().with_buffer(<[u8]>::as_mut_ptr);
-            self.core.put(flag::HAS_MORE, true);
+            self.core.flags.put(flag::HAS_MORE, true);
             let read = self.core.read_into(self.py, start, BUFFER, RECORD)?;
             let (count, is_all, is_end) = match read {
                 Read::Data(count, is_all) => (count, is_all, false),
                 Read::End(count) => (count, true, true),
             };
-            self.core.put(flag::HAS_MORE, !is_all);
+            self.core.flags.put(flag::HAS_MORE, !is_all);
             if count > 0 {
                 // SAFETY: the buffer stays where it is, and making bytes runs nothing that could write to it.
                 let data = PyBytes::new(self.py, unsafe { std::slice::from_raw_parts(start, count) });
@@ -326,7 +317,7 @@ impl<'a, 'py> Secure<'a, 'py> {
             Read::Data(count, is_all) => (count, is_all, false),
             Read::End(count) => (count, true, true),
         };
-        self.core.put(flag::HAS_MORE, !is_all);
+        self.core.flags.put(flag::HAS_MORE, !is_all);
         if !is_all {
             // The buffer is full: there may be more.
             let again = self.object.getattr(intern!(py, "_do_read"))?;
@@ -347,7 +338,7 @@ impl<'a, 'py> Secure<'a, 'py> {
     /// Gives the transport what OpenSSL has to send.
     fn send_out(&self) -> PyResult<()> {
         let py = self.py;
-        if self.core.has(flag::SSL_WRITING_PAUSED) {
+        if self.core.flags.has(flag::SSL_WRITING_PAUSED) {
             return self.control_writing();
         }
         let data = call(&self.core.drain, py, [])?;
@@ -366,10 +357,10 @@ impl<'a, 'py> Secure<'a, 'py> {
         let py = self.py;
         let core = self.core;
         let mut size = core.backlog_size.get();
-        if core.has(flag::SSL_WRITING_PAUSED) {
+        if core.flags.has(flag::SSL_WRITING_PAUSED) {
             size += core.outgoing.or_none(py).getattr(intern!(py, "pending"))?.extract::<usize>()?;
         }
-        let is_paused = core.has(flag::APP_WRITING_PAUSED);
+        let is_paused = core.flags.has(flag::APP_WRITING_PAUSED);
         let is_time = if is_paused { size <= core.outgoing_low.get() } else { size >= core.outgoing_high.get() };
         if is_time { self.object.call_method0(intern!(py, "_control_app_writing")).map(drop) } else { Ok(()) }
     }
@@ -378,7 +369,7 @@ impl<'a, 'py> Secure<'a, 'py> {
     fn control_reading(&self) -> PyResult<()> {
         let core = self.core;
         let size = core.pending(self.py)?;
-        let is_paused = core.has(flag::SSL_READING_PAUSED);
+        let is_paused = core.flags.has(flag::SSL_READING_PAUSED);
         let is_time = if is_paused { size <= core.incoming_low.get() } else { size >= core.incoming_high.get() };
         if is_time { self.object.call_method0(intern!(self.py, "_control_ssl_reading")).map(drop) } else { Ok(()) }
     }
@@ -386,7 +377,7 @@ impl<'a, 'py> Secure<'a, 'py> {
     /// Encrypts one piece and sends it. Returns whether that was possible; otherwise the slow half does it.
     fn write_now(&self, data: &Bound<'py, PyAny>) -> PyResult<bool> {
         let py = self.py;
-        if !self.core.has(flag::WRAPPED) || self.core.backlog.or_none(py).is_truthy()? {
+        if !self.core.flags.has(flag::WRAPPED) || self.core.backlog.or_none(py).is_truthy()? {
             return Ok(false);
         }
         let len = data.len()?;
@@ -450,12 +441,12 @@ macro_rules! face {
 
             $(#[getter($flag_name)]
             fn $get_flag(&self) -> bool {
-                self.has(flag::$flag)
+                self.flags.has(flag::$flag)
             }
 
             #[setter($flag_name)]
             fn $set_flag(&self, value: bool) {
-                self.put(flag::$flag, value);
+                self.flags.put(flag::$flag, value);
             })*
 
             $(#[getter($size_name)]
@@ -520,7 +511,7 @@ face! {
                 drain: empty(),
                 read: empty(),
                 write: empty(),
-                flags: Cell::new(0),
+                flags: Flags::new(0),
                 incoming_high: zero(),
                 incoming_low: zero(),
                 outgoing_high: zero(),
@@ -578,14 +569,14 @@ impl TlsCore {
         match name {
             "_state" => {
                 let [wrapped, flushing] = names_of_states(py)?;
-                self.put(flag::WRAPPED, value.is(wrapped));
-                self.put(flag::FLUSHING, value.is(flushing));
+                self.flags.put(flag::WRAPPED, value.is(wrapped));
+                self.flags.put(flag::FLUSHING, value.is(flushing));
             }
             "_incoming" => self.feed.fill(value.getattr("write")?),
             "_outgoing" => self.drain.fill(value.getattr("read")?),
             "_sslobj" => {
                 let inner = inner_of(value)?;
-                self.put(flag::FOREIGN, inner.is(value));
+                self.flags.put(flag::FOREIGN, inner.is(value));
                 self.read.fill(inner.getattr("read")?);
                 self.write.fill(inner.getattr("write")?);
             }

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict};
 
 use super::core::LoopCore;
-use super::object::{call_method0, ends_the_loop};
+use super::object::{Slot, call_method0, ends_the_loop};
 use super::turn::Turn;
 
 /// A transport that somebody acts upon.
@@ -48,6 +48,17 @@ pub(super) trait Transport<'py> {
             Ok(_) => Ok(()),
             Err(error) if ends_the_loop(py, &error) => Err(error),
             Err(error) => self.report(message, error.into_value(py).into_bound(py).as_any()),
+        }
+    }
+
+    /// Tells whoever waits that the transport is there.
+    fn tell_waiter(&self, waiter: &Slot) -> PyResult<()> {
+        let py = self.object().py();
+        match waiter.take(py) {
+            Some(waiter) if !waiter.call_method0("done")?.is_truthy()? => {
+                waiter.call_method1(intern!(py, "set_result"), (py.None(),)).map(drop)
+            }
+            _ => Ok(()),
         }
     }
 

@@ -38,8 +38,8 @@ pub(super) fn flush_all(turn: &Turn<'_>) -> PyResult<()> {
     let mut result = Ok(());
     while let Some(transport) = turn.core.unsent.with(Vec::pop) {
         let wire = Wire::new(transport.bind(turn.py));
-        wire.stream.unmark(flag::UNSENT);
-        if !wire.stream.has(flag::BLOCKED) {
+        wire.stream.flags.unmark(flag::UNSENT);
+        if !wire.stream.flags.has(flag::BLOCKED) {
             let sent = wire.send();
             result = result.and(sent);
         }
@@ -81,7 +81,7 @@ impl Stream {
 impl<'py> Wire<'py> {
     /// Sends now what waits for the end of the turn.
     pub(super) fn flush(&self) -> PyResult<()> {
-        if self.stream.has(flag::BLOCKED) || self.stream.unsent_bytes() == 0 {
+        if self.stream.flags.has(flag::BLOCKED) || self.stream.unsent_bytes() == 0 {
             return Ok(());
         }
         self.send()
@@ -118,8 +118,8 @@ impl<'py> Wire<'py> {
     }
 
     fn wait_until_writable(&self) -> PyResult<()> {
-        if !self.stream.has(flag::BLOCKED) && !self.stream.is_lost() {
-            self.stream.mark(flag::BLOCKED);
+        if !self.stream.flags.has(flag::BLOCKED) && !self.stream.is_lost() {
+            self.stream.flags.mark(flag::BLOCKED);
             let errand = Errand::new(self.object.clone(), writable);
             let old = self.owner()?.get().watch(self.py, self.stream.fd.get(), Direction::Write, errand)?;
             drop(old);
@@ -140,7 +140,7 @@ impl<'py> Wire<'py> {
 
     /// Whether anything may be written, as `asyncio` words it.
     fn check_writable(&self, name: &str) -> PyResult<()> {
-        if self.stream.has(flag::EOF) {
+        if self.stream.flags.has(flag::EOF) {
             return Err(PyRuntimeError::new_err(format!("Cannot call {name}() after write_eof()")));
         }
         if !self.stream.empty_waiter.is_empty() {
@@ -199,14 +199,14 @@ impl<'py> Wire<'py> {
     /// Something was put into the outbox.
     fn written(&self) -> PyResult<()> {
         let stream = self.stream;
-        if !stream.has(flag::BLOCKED) {
+        if !stream.flags.has(flag::BLOCKED) {
             let owner = self.owner()?;
             let core = owner.get();
             let len = stream.unsent_bytes();
             if len > AT_ONCE.min(stream.high.get()) || !core.is_running() {
                 self.send()?;
-            } else if !stream.has(flag::UNSENT) {
-                stream.mark(flag::UNSENT);
+            } else if !stream.flags.has(flag::UNSENT) {
+                stream.flags.mark(flag::UNSENT);
                 core.unsent.with(|unsent| unsent.push(self.object.clone().unbind()));
                 return Ok(());
             }
@@ -216,28 +216,28 @@ impl<'py> Wire<'py> {
 
     /// Asks the protocol to pause if there is too much.
     pub(super) fn maybe_pause(&self) -> PyResult<()> {
-        if self.stream.unsent_bytes() <= self.stream.high.get() || self.stream.has(flag::PROTOCOL_PAUSED) {
+        if self.stream.unsent_bytes() <= self.stream.high.get() || self.stream.flags.has(flag::PROTOCOL_PAUSED) {
             return Ok(());
         }
-        self.stream.mark(flag::PROTOCOL_PAUSED);
+        self.stream.flags.mark(flag::PROTOCOL_PAUSED);
         self.tell_protocol(intern!(self.py, "pause_writing").as_any(), "protocol.pause_writing() failed")
     }
 
     fn maybe_resume(&self) -> PyResult<()> {
-        if !self.stream.has(flag::PROTOCOL_PAUSED) || self.stream.unsent_bytes() > self.stream.low.get() {
+        if !self.stream.flags.has(flag::PROTOCOL_PAUSED) || self.stream.unsent_bytes() > self.stream.low.get() {
             return Ok(());
         }
-        self.stream.unmark(flag::PROTOCOL_PAUSED);
+        self.stream.flags.unmark(flag::PROTOCOL_PAUSED);
         self.tell_protocol(intern!(self.py, "resume_writing").as_any(), "protocol.resume_writing() failed")
     }
 
     /// `write_eof()`.
     pub(super) fn write_eof(&self) -> PyResult<()> {
-        if self.stream.has(flag::CLOSING | flag::EOF) {
+        if self.stream.flags.has(flag::CLOSING | flag::EOF) {
             return Ok(());
         }
         self.flush()?;
-        self.stream.mark(flag::EOF);
+        self.stream.flags.mark(flag::EOF);
         if self.stream.unsent_bytes() == 0 { self.shut_down() } else { Ok(()) }
     }
 
@@ -258,17 +258,17 @@ impl<'py> Wire<'py> {
     /// Everything that was left is sent.
     fn emptied(&self) -> PyResult<()> {
         let stream = self.stream;
-        stream.unmark(flag::BLOCKED);
+        stream.flags.unmark(flag::BLOCKED);
         self.unwatch(Direction::Write)?;
         if let Some(waiter) = stream.empty_waiter.get(self.py) {
             if !waiter.call_method0("done")?.is_truthy()? {
                 waiter.call_method1("set_result", (self.py.None(),))?;
             }
         }
-        if stream.has(flag::CLOSING) {
+        if stream.flags.has(flag::CLOSING) {
             return self.lose_now();
         }
-        if stream.has(flag::EOF) { self.shut_down() } else { Ok(()) }
+        if stream.flags.has(flag::EOF) { self.shut_down() } else { Ok(()) }
     }
 }
 
@@ -321,5 +321,5 @@ fn writable(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
     }
     // It may write again.
     wire.maybe_resume()?;
-    if wire.stream.unsent_bytes() == 0 && wire.stream.has(flag::BLOCKED) { wire.emptied() } else { Ok(()) }
+    if wire.stream.unsent_bytes() == 0 && wire.stream.flags.has(flag::BLOCKED) { wire.emptied() } else { Ok(()) }
 }

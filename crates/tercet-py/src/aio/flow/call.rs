@@ -416,11 +416,10 @@ unsafe extern "C" fn repr(object: Raw) -> Raw {
 
 /// Warns of a call that nobody awaited.
 unsafe extern "C" fn finalize(object: Raw) {
-    // SAFETY: CPython calls it, with an instance of the type; an error that is pending is kept.
+    // SAFETY: CPython calls it, with an instance of the type.
     unsafe {
         let call = Call::of(object);
-        let pending = kind::Pending::take();
-        called((), |py| {
+        kind::finalize(object, |py| {
             if call.state.get() == State::Fresh {
                 let words = format!("coroutine '{}' was never awaited", call.deed.get().name());
                 let category = py.get_type::<pyo3::exceptions::PyRuntimeWarning>();
@@ -430,10 +429,6 @@ unsafe extern "C" fn finalize(object: Raw) {
             }
             call.end(py)
         });
-        if !ffi::PyErr_Occurred().is_null() {
-            ffi::PyErr_WriteUnraisable(object);
-        }
-        pending.restore();
     }
 }
 
@@ -452,13 +447,7 @@ unsafe extern "C" fn dealloc(object: Raw) {
 
 unsafe extern "C" fn traverse(object: Raw, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: the collector calls it, with an instance of the type.
-    unsafe {
-        let class = visit(ffi::Py_TYPE(object).cast(), arg);
-        if class != 0 {
-            return class;
-        }
-        Call::of(object).slots().into_iter().map(|slot| slot.visit(visit, arg)).find(|code| *code != 0).unwrap_or(0)
-    }
+    unsafe { kind::traverse(object, Call::of(object).slots(), visit, arg) }
 }
 
 unsafe extern "C" fn clear(object: Raw) -> c_int {

@@ -284,7 +284,7 @@ fn is_flowing(writer: &Bound<'_, PyAny>) -> PyResult<bool> {
     }
     // SAFETY: it is a transport of ours and is owned meanwhile.
     let stream = unsafe { Stream::of(transport.as_ptr()) };
-    if stream.has(flag::CLOSING | flag::PROTOCOL_PAUSED) || stream.is_lost() {
+    if stream.flags.has(flag::CLOSING | flag::PROTOCOL_PAUSED) || stream.is_lost() {
         return Ok(false);
     }
     // Whoever was given another protocol since then knows nothing of its pauses.

@@ -1,4 +1,8 @@
-"""What a program holds, by the accounts of the kernel: descriptors, shared memory, threads, processes, RAM."""
+"""What a program holds, by the accounts of the kernel: descriptors, shared memory, threads, processes, RAM.
+
+For the tests of the pools and for `tests/stress`, whose rivals have interpreters of their own: nothing here takes more
+than the standard library.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +43,11 @@ class Holdings:
             own_mb=own_mb,
             tree_mb=own_mb + sum(map(resident_mb, family)),
         )
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """What can be counted: descriptors, mappings of shared memory, threads and processes."""
+        return self.files, self.memfds, self.threads, self.processes
 
     def excess(self, before: Holdings, growth_mb: float) -> list[str]:
         """Say what there is more of than before."""
@@ -94,7 +103,7 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def wait_for_ends(pids: Iterable[int], patience_s: float) -> list[int]:
+def wait_for_ends(pids: Iterable[int], patience_s: float = 60) -> list[int]:
     """Wait until these processes have ended, and return those that have not in that time."""
     until = time.monotonic() + patience_s
     left = []

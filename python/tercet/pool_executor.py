@@ -1,15 +1,16 @@
-"""The workers of a `Pool`, what feeds them, and the thread of its callbacks.
+"""The executor behind a `Pool`: its workers, what feeds them, and the thread of its callbacks.
 
 Life cycle
 ----------
-1. A crew is an executor: `send` gives a task to a worker and returns its future, whatever becomes of it.
+1. `send` gives a task to a worker and returns its future, whatever becomes of it.
 2. A *feeder* is whoever still has items to send: a `map` that is being packed, or the thread behind an `imap`. After
    `close` the workers stay until the last feeder has gone.
 3. The *clerk* is a thread that starts with the first callback, and calls one after the other. It is asked by the
    futures, in the order in which they end.
 4. `terminate` ends the workers, by force where a word is not enough; then the clerk ends, who calls nobody any more.
 
-A pool holds its crew, but nothing here holds a pool: one that is forgotten is collected, and its crew terminated.
+A pool holds its executor, but nothing here holds a pool: one that is forgotten is collected, and its executor
+terminated.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ from tercet.futures import ALL_COMPLETED, Future
 from tercet.parcel import PoolTask
 from tercet.process_pool import ProcessPoolExecutor
 
-__all__ = ["AnyFuture", "Clerk", "Crew", "failed"]
+__all__ = ["AnyFuture", "Clerk", "PoolExecutor", "failed"]
 
 AnyFuture = concurrent.futures.Future[Any]
 
 _GRACE_S = 2.0
 
 
-class Crew(ProcessPoolExecutor):
-    """The workers of a pool."""
+class PoolExecutor(ProcessPoolExecutor):
+    """A process pool whose workers stay until all feeders have gone."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class Crew(ProcessPoolExecutor):
         self._lead.is_awaited = False
 
     def _open(self, limit: int, **hands: Any) -> None:
-        # Unlike an executor, a pool may replace workers that it has forked.
+        # Unlike the executor that people use, a pool may replace workers that it has forked.
         super()._open(limit, **{**hands, "tasks_per_worker": self._tasks_per_worker})
 
     def start(self) -> None:
@@ -177,7 +178,7 @@ class Crew(ProcessPoolExecutor):
         self.clerk.leave()
 
     def join(self) -> None:
-        """Wait until all is done, once the crew is closed."""
+        """Wait until all is done, once it is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self.is_terminated or not self._feeders)
         self._has_left(None)
