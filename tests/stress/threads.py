@@ -32,6 +32,8 @@ PATIENCE_S = 120
 # What the allocator keeps and threads leave behind; ten million leaks of one byte are more.
 GROWTH_MB = 8.0
 RACY = "race or meet or told or waits or fork or idle or first or shutdown or recursion or chain or circle or delivered"
+ROUNDS = 20
+"""How many rounds of the racy tests one interpreter runs."""
 ENDS = (
     "[executor.submit(time.sleep, 0.0001) for _ in range(200)]",
     "found = executor.map(lambda _: time.sleep(0.0001), range(200))",
@@ -178,10 +180,13 @@ def races(scale: float) -> None:
     files = [str(ROOT / "tests" / "unit" / f"test_{name}.py") for name in ("futures", "thread_pool")]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", "-k", RACY]
     count = max(1, int(1_000 * scale))
-    for _ in range(count):
-        found = subprocess.run([*command, *files], cwd=ROOT, capture_output=True, text=True, check=False)
+    for done in range(0, count, ROUNDS):
+        rounds = min(ROUNDS, count - done)
+        words = [*command, "--keep-duplicates", *files * rounds]
+        found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
         if found.returncode:
-            raise SystemExit(f"error: a racy test failed\n{found.stdout[-4000:]}")
+            raise SystemExit(f"error: a racy test failed in the rounds from {done}\n{found.stdout[-4000:]}")
+        print(f"  {done + rounds} rounds", flush=True)
     print(f"  {count} rounds of the racy tests", flush=True)
 
 
