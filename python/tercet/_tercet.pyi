@@ -296,6 +296,8 @@ class ProcessPool:
         max_rss: int | None,
     ) -> None:
         """Set up the pool."""
+    def _grow(self, limit: int) -> None:
+        """Allow for more workers, which are started as there are tasks for them."""
     def _start(self, fn: Callable[..., Any]) -> None:
         """Start all workers now, whether there are tasks for them or not. `fn` is what they prepare for."""
     def _close(self, cancels: bool) -> None:
@@ -303,7 +305,12 @@ class ProcessPool:
     def _end(self, number: int) -> None:
         """Send all workers a signal that ends them; take no more tasks and cancel those that were not sent."""
     def _submit(
-        self, timeout: float | None, retries: int, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        timeout: float | None,
+        retries: int,
+        fn: Callable[..., _T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
     ) -> _AnyFuture[_T]:
         """Schedule `fn(*args, **kwargs)` with limits of its own."""
     def _kill(self, future: Future) -> bool:

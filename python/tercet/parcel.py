@@ -18,9 +18,27 @@ if TYPE_CHECKING:
     Parcel: TypeAlias = Any
     # What is packed: bytes, or bytes and the large buffers beside them.
     Packed: TypeAlias = bytes | tuple[bytes, list[memoryview]]
+    # An exception, packed if it survives that, its name, its text, and its traceback.
+    Described: TypeAlias = tuple[bytes | None, str, str, str]
     Keep: TypeAlias = Callable[[Any], bool | None] | None
 
-__all__ = ["CALL", "EACH", "EACH_STARRED", "LARGE", "PoolTask", "pack", "pack_any", "pack_whole", "run", "unpack"]
+__all__ = [
+    "CALL",
+    "EACH",
+    "EACH_STARRED",
+    "LARGE",
+    "PoolTask",
+    "Sealed",
+    "describe",
+    "pack",
+    "pack_any",
+    "pack_plainly",
+    "pack_whole",
+    "rebuilt",
+    "run",
+    "seal",
+    "unpack",
+]
 
 LARGE = 64 << 10
 """Buffers of at least this many bytes travel beside what is packed."""
@@ -39,18 +57,49 @@ class PoolTask:
         self.way = way
 
 
+class Sealed:
+    """Stands for the function of a task that is packed already."""
+
+    __slots__ = ("packed", "size")
+
+    def __init__(self, packed: Packed) -> None:
+        self.packed = packed
+        whole, beside = packed if isinstance(packed, tuple) else (packed, [])
+        self.size = len(whole) + sum(buffer.nbytes for buffer in beside)
+
+
+def seal(value: Any) -> Sealed:
+    """Pack anything that pickle takes, for a worker that knows what to do with it."""
+    return Sealed(_pack_with_handles(pack_plainly, value))
+
+
 def pack(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Packed:
-    """Pack a call of a function, or a `PoolTask`."""
+    """Pack a call of a function, or a `PoolTask`; or give back what is `Sealed`."""
+    if type(fn) is Sealed:
+        return fn.packed
     call: Any = (fn, args, kwargs) if kwargs else (fn, args)
     if type(fn) is PoolTask:
         call = (fn.fn, args, kwargs or {}, fn.way)
+    return _pack_with_handles(pack_any, call)
+
+
+def _pack_with_handles(into_bytes: Callable[[Any], Packed], value: Any) -> Packed:
     handle = modules.get("tercet.handle")
     # Where it is loaded there are queues and locks, which know how to go to a worker.
-    return pack_any(call) if handle is None else handle.pack(pack_any, call)
+    return into_bytes(value) if handle is None else handle.pack(into_bytes, value)
 
 
 def pack_any(value: Any) -> Packed:
     """Pack anything, its large buffers apart."""
+    return _pack(value, _dumps)
+
+
+def pack_plainly(value: Any) -> Packed:
+    """Do the same, and refuse what `pickle` refuses: a copy of a function may not do what the function does."""
+    return _pack(value, _dumps_plainly)
+
+
+def _pack(value: Any, into_bytes: Callable[[Any, Keep], bytes]) -> Packed:
     buffers: list[memoryview] = []
 
     def keep(buffer: Any) -> bool | None:
@@ -64,13 +113,17 @@ def pack_any(value: Any) -> Packed:
         buffers.append(raw)
         return None
 
-    packed = _dumps(value, keep)
+    packed = into_bytes(value, keep)
     return (packed, buffers) if buffers else packed
 
 
 def pack_whole(value: Any) -> bytes:
     """Pack anything as one run of bytes."""
     return _dumps(value, None)
+
+
+def _dumps_plainly(value: Any, keep: Keep) -> bytes:
+    return dumps(value, 5, buffer_callback=keep)
 
 
 def _dumps(value: Any, keep: Keep) -> bytes:
@@ -116,6 +169,11 @@ def run(parcel: Parcel) -> tuple[bool, Packed]:
 
 
 def _pack_error(error: BaseException, is_of_pool: bool = False) -> bytes:
+    return dumps(describe(error, is_of_pool=is_of_pool), 5)
+
+
+def describe(error: BaseException, *, is_of_pool: bool = False) -> Described:
+    """Return what stands for an exception: itself if it survives pickling, its name, its text and its traceback."""
     import traceback
 
     if error.__traceback__ is not None:
@@ -138,7 +196,7 @@ def _pack_error(error: BaseException, is_of_pool: bool = False) -> bytes:
     except Exception as refusal:
         packed = dumps(_unsent(refusal, error), 5) if is_of_pool else None
     # The name goes along: the other side may not be able to rebuild what this one can.
-    return dumps((packed, name, text, trace), 5)
+    return packed, name, text, trace
 
 
 def _unsent(refusal: BaseException, value: Any) -> Exception:
@@ -159,12 +217,20 @@ def unpack(parcel: Parcel, has_failed: bool) -> Any:
         return loads(parcel, buffers=parcel.buffers())
     from concurrent.futures.process import _RemoteTraceback
 
+    described = loads(parcel)
+    # The typeshed is wrong about it.
+    return rebuilt(described, _RemoteTraceback(f'\n"""\n{described[3]}"""'))  # type: ignore[arg-type]
+
+
+def rebuilt(described: Described, cause: BaseException) -> BaseException:
+    """Return the exception that `describe` has described, or what stands for it, with a cause."""
     from tercet.errors import RemoteError
 
-    error, name, text, trace = loads(parcel)
+    packed, *words = described
+    error: BaseException
     try:
-        rebuilt = loads(error) if error is not None else RemoteError(name, text, trace)
+        error = loads(packed) if packed is not None else RemoteError(*words)
     except Exception:
-        rebuilt = RemoteError(name, text, trace)
-    rebuilt.__cause__ = _RemoteTraceback(f'\n"""\n{trace}"""')  # type: ignore[arg-type]  # the typeshed is wrong
-    return rebuilt
+        error = RemoteError(*words)
+    error.__cause__ = cause
+    return error

@@ -17,7 +17,6 @@ import concurrent.futures.process
 import itertools
 import os
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -29,7 +28,8 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 from tercet import _tercet
 from tercet.errors import WorkerDied
 from tercet.futures import check_buffersize, map_by_submit
-from tercet.starter import Starter, starter
+from tercet.lead import Lead
+from tercet.starter import starter
 
 __all__ = ["Limited", "ProcessPoolExecutor", "Worker", "WorkerCrashed"]
 
@@ -37,9 +37,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _GRACE_S = 2.0
-
-_leads: weakref.WeakSet[_Lead] = weakref.WeakSet()
-"""The leaders to wait for before the interpreter ends."""
 
 
 class WorkerCrashed(WorkerDied, BrokenProcessPool):
@@ -119,7 +116,7 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
         self._initializer = initializer  # type: ignore[assignment]
         self._initargs = tuple(initargs)
         start = starter(mp_context, initializer, self._initargs, tuple(preload))
-        lead = _Lead(start)
+        lead = Lead(start)
         self._lead = lead
         self._processes = start.processes
         self._open(
@@ -343,43 +340,6 @@ def _limits(timeout: float | None, retries: int) -> tuple[float | None, int]:
     return timeout, retries
 
 
-class _Lead:
-    """Starts the leader of a pool, and knows its thread."""
-
-    def __init__(self, start: Starter) -> None:
-        self.thread: Thread | None = None
-        self.is_awaited = True
-        """Whether the interpreter does not end before its tasks are done."""
-        self._start = start
-        self._leader: _tercet.Leader | None = None
-
-    def __call__(self, leader: _tercet.Leader, fn: Callable[..., Any]) -> None:
-        self._start.expect(fn)
-        self._leader = leader
-        if self.is_awaited:
-            _leads.add(self)
-        self.thread = Thread(target=self._run, name="tercet-processes", daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        leader = self._leader
-        assert leader is not None
-        try:
-            leader.lead()
-        finally:
-            # The pool knows this object: a circle through native code, which no collector would find.
-            self._leader = None
-            self._start.close()
-
-    def finish(self) -> None:
-        """Take no more tasks, and wait until those that there are are done."""
-        leader = self._leader
-        if leader is not None:
-            leader.close()
-        if self.thread is not None:
-            self.thread.join()
-
-
 def _chunks(source: Iterator[tuple[Any, ...]], size: int) -> Iterator[tuple[tuple[Any, ...], ...]]:
     while chunk := tuple(itertools.islice(source, size)):
         yield chunk
@@ -392,12 +352,3 @@ def _run_chunk(fn: Callable[..., T], chunk: tuple[tuple[Any, ...], ...]) -> list
 def _cpu_count() -> int:
     count: Callable[[], int | None] = getattr(os, "process_cpu_count", os.cpu_count)
     return count() or 1
-
-
-def _finish() -> None:
-    """Let what was submitted be done before the interpreter ends, as the standard library does."""
-    for lead in list(_leads):
-        lead.finish()
-
-
-threading._register_atexit(_finish)  # type: ignore[attr-defined]
