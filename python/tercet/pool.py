@@ -24,10 +24,10 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
 from tercet.crew import Crew
-from tercet.futures import check_buffersize
 from tercet.parcel import CALL, EACH, EACH_STARRED, PoolTask
 from tercet.pool_iterator import IMapIterator, IMapUnorderedIterator
 from tercet.pool_result import ApplyResult, MapResult
+from tercet.spread import check_buffersize
 
 __all__ = ["Pool"]
 

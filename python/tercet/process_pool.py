@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import concurrent.futures.process
-import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from multiprocessing.context import BaseContext
 from threading import Thread
 from types import EllipsisType, TracebackType
@@ -27,8 +25,9 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from tercet import _tercet
 from tercet.errors import WorkerDied
-from tercet.futures import check_buffersize, map_by_submit
 from tercet.lead import Lead
+from tercet.progress import Callback
+from tercet.spread import map_by_submit
 from tercet.starter import starter
 
 __all__ = ["Limited", "ProcessPoolExecutor", "Worker", "WorkerCrashed"]
@@ -193,8 +192,10 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
+        ordered: bool = True,
+        progress: bool | Callback | None = None,
     ) -> Iterator[T]:
-        """Return an iterator of `fn` applied to the items, in order.
+        """Return an iterator of `fn` applied to the items.
 
         Parameters
         ----------
@@ -208,15 +209,37 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
             How many calls go to a worker as one task.
         buffersize
             How many tasks may be under way or done ahead of the results that were taken; ``None`` reads all items now.
+        ordered
+            Whether the results come in the order of the items; otherwise as they are there.
+        progress
+            ``True`` for a bar by tqdm or rich where one of them is installed, or a callable that is given the number of
+            items done and of all items; shown by whoever asks for the results.
+
+        Raises
+        ------
+        ValueError
+            If `chunksize` or `buffersize` is less than 1.
+        TypeError
+            If `buffersize` is no integer, or `progress` neither a boolean nor callable.
+
+        Examples
+        --------
+        >>> with ProcessPoolExecutor(2) as executor:
+        ...     sorted(executor.map(abs, [-1, 2, -3], ordered=False))
+        [1, 2, 3]
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        check_buffersize(buffersize)
-        if chunksize == 1:
-            return map_by_submit(self.submit, fn, iterables, timeout, buffersize)
-        chunks = _chunks(zip(*iterables, strict=False), chunksize)
-        results = map_by_submit(self.submit, partial(_run_chunk, fn), (chunks,), timeout, buffersize)
-        return itertools.chain.from_iterable(results)
+        return map_by_submit(
+            self.submit,
+            fn,
+            iterables,
+            timeout,
+            buffersize,
+            chunksize=chunksize,
+            ordered=ordered,
+            progress=progress,
+        )
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks.
@@ -309,10 +332,11 @@ class Limited:
         *iterables: Iterable[Any],
         timeout: float | None = None,
         buffersize: int | None = None,
+        ordered: bool = True,
+        progress: bool | Callback | None = None,
     ) -> Iterator[T]:
         """Do what the pool's `map` does; each call is a task."""
-        check_buffersize(buffersize)
-        return map_by_submit(self.submit, fn, iterables, timeout, buffersize)
+        return map_by_submit(self.submit, fn, iterables, timeout, buffersize, ordered=ordered, progress=progress)
 
 
 def name_of_call(packed: bytes) -> str:
@@ -338,15 +362,6 @@ def _limits(timeout: float | None, retries: int) -> tuple[float | None, int]:
     if retries < 0:
         raise ValueError(f"retries must not be negative: {retries}")
     return timeout, retries
-
-
-def _chunks(source: Iterator[tuple[Any, ...]], size: int) -> Iterator[tuple[tuple[Any, ...], ...]]:
-    while chunk := tuple(itertools.islice(source, size)):
-        yield chunk
-
-
-def _run_chunk(fn: Callable[..., T], chunk: tuple[tuple[Any, ...], ...]) -> list[T]:
-    return [fn(*args) for args in chunk]
 
 
 def _cpu_count() -> int:

@@ -170,5 +170,15 @@ def third(_: int) -> str:
     return str(decimal.Decimal(1) / 3)
 
 
+def follow(gate: str) -> str:
+    """Return once a file is there; at once where none is named."""
+    until = time.monotonic() + 60
+    while gate and not os.path.exists(gate):
+        if time.monotonic() > until:
+            raise TimeoutError(gate)
+        time.sleep(0.001)
+    return gate
+
+
 def same(value: Any) -> Any:
     return value
