@@ -4,9 +4,9 @@
     ./x bench examples --rounds 3 --only sums
     ./x bench examples --write
 
-The work is that of examples/cpu_pool.py and examples/julia_pool.py. It is done in a row, in the standard library's pool and in
-tercet's, by turns, in a new order each round; a pool is made anew each time, as a program would that needs it once. What
-comes of it is checked. The speed-up is taken within each round.
+The work is that of examples/cpu_pool.py and examples/julia_pool.py. It is done in a row, in the standard library's
+pool and in tercet's, by turns, in a new order each round; a pool is made anew each time, as a program would that needs
+it once. What comes of it is checked. The speed-up is taken within each round.
 """
 
 import argparse
