@@ -13,8 +13,10 @@ Examples
 # General layout: `auto` is the face of map; `pilot` decides, `course` carries the items and the results, `sizer` grows
 # and shrinks; `engine` is the seam behind which the engines stand (`thread_engine`, `process_engine`, `loop_engine`);
 # `portable` and `purity` say what may go to another process; `advice` tells it all to a person. `thread_pool` is the
-# pool of threads that people use and that `thread_engine` runs on; `futures` is what its tasks will have come to.
-# `process_pool` is the pool of processes; `starter` and `zygote` start its workers, `parcel` is what goes to and fro.
+# pool of threads that people use and that `thread_engine` runs on; `futures` is what its tasks will have come to, and
+# `spread` the `map` of all executors.
+# `process_pool` is the pool of processes; `lead` knows its leader, `starter` and `zygote` start its workers, `parcel`
+# is what goes to and fro. `process_engine` runs on such workers too: `worker` is what they learn, `seat` what they do.
 # `pool` is `multiprocessing.Pool` on the same workers, which `pool_executor` feeds; `pool_result` and `pool_iterator`
 # are what it returns.
 # `queues`, `synchronize`, `connection`, `sharedctypes` and `arrays` are what processes share; `handle` is how it gets

@@ -299,6 +299,8 @@ class ProcessPool:
         max_rss: int | None,
     ) -> None:
         """Set up the pool."""
+    def _grow(self, limit: int) -> None:
+        """Allow for more workers, which are started as there are tasks for them."""
     def _start(self, fn: Callable[..., Any]) -> None:
         """Start all workers now, whether there are tasks for them or not. `fn` is what they prepare for."""
     def _close(self, cancels: bool) -> None:
@@ -308,7 +310,12 @@ class ProcessPool:
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _AnyFuture[_T]:
         """Schedule ``fn(*args, **kwargs)`` in a worker process and return a future for its outcome."""
     def _submit(
-        self, timeout: float | None, retries: int, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        timeout: float | None,
+        retries: int,
+        fn: Callable[..., _T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
     ) -> _AnyFuture[_T]:
         """Schedule `fn(*args, **kwargs)` with limits of its own."""
     def _submit_each(
@@ -475,6 +482,8 @@ class Completions(Generic[_T]):
     """Futures in the order in which they are settled."""
 
     def __new__(cls, futures: list[_AnyFuture[_T]], timeout: float | None) -> Completions[_T]: ...
+    def add(self, future: _AnyFuture[_T]) -> None:
+        """Expect one more future."""
     def __iter__(self) -> Completions[_T]: ...
     def __next__(self) -> _AnyFuture[_T]: ...
 
@@ -494,7 +503,8 @@ class Parcel:
 def serve(
     fds: list[int],
     settle: Callable[[], object],
-    parcel: ModuleType,
+    run: Callable[[Parcel], tuple[bool, bytes | tuple[bytes, list[memoryview]]]],
+    parcel: ModuleType | None = None,
 ) -> None:
     """Serve a pool until it says that this process may leave."""
 

@@ -18,7 +18,7 @@ from tercet.advice import Advice
 from tercet.course import Course
 from tercet.engine import MODELS
 from tercet.pilot import Wishes
-from tercet.progress import Callback, Progress, open_progress
+from tercet.progress import Callback, Progress, check_progress, open_progress
 from tercet.pursuit import GRACE_S, Run
 from tercet.source import is_coroutine_function
 
@@ -100,8 +100,7 @@ def map(
     source, total = _items(iterables)
     if buffersize is not None:
         _check_count("buffersize", buffersize)
-    if progress is not None and not isinstance(progress, bool) and not callable(progress):
-        raise TypeError(f"progress must be True, False or a callable: {progress!r}")
+    check_progress(progress)
     window, widest = (_WINDOW, _WIDEST) if buffersize is None else (buffersize, buffersize)
     deadline = None if timeout is None else time.monotonic() + timeout
     course = Course(

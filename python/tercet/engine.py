@@ -183,8 +183,7 @@ def without_first_frame(error: BaseException) -> BaseException:
 def open_engine(name: str, work: Work, course: Course, **options: Any) -> Engine:
     """Open an engine by the name of its model.
 
-    The engines stand on the standard library for now. Each is imported when it is opened, so that nobody pays for one
-    that is not used.
+    Each is imported when it is opened, so that nobody pays for one that is not used.
     """
     if name == "threads":
         from tercet.thread_engine import ThreadEngine

@@ -20,10 +20,12 @@ from typing import Any, ParamSpec, TypeVar
 from tercet.advice import Advice
 from tercet.auto import check_choice
 from tercet.course import Batch, Course, Item
-from tercet.futures import Future, map_by_submit
+from tercet.futures import Future
 from tercet.pilot import Wishes
+from tercet.progress import Callback
 from tercet.pursuit import GRACE_S, Run
 from tercet.source import is_coroutine_function, name_of, unwrapped
+from tercet.spread import map_by_submit
 from tercet.thread_pool import before_the_end
 from tercet.worker import apply
 
@@ -83,8 +85,10 @@ class Executor(concurrent.futures.Executor):
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
+        ordered: bool = True,
+        progress: bool | Callback | None = None,
     ) -> Iterator[T]:
-        """Return an iterator of ``fn`` applied to the items, in order.
+        """Return an iterator of ``fn`` applied to the items.
 
         Parameters
         ----------
@@ -98,10 +102,15 @@ class Executor(concurrent.futures.Executor):
             Accepted for the sake of the interface; how much is handed over at a time is measured.
         buffersize
             How many calls may be under way ahead of the results that were taken; ``None`` submits all at once.
+        ordered
+            Whether the results come in the order of the items; otherwise as they are there.
+        progress
+            ``True`` for a bar by tqdm or rich where one of them is installed, or a callable that is given the number of
+            items done and of all items; shown by whoever asks for the results.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        return map_by_submit(self.submit, fn, iterables, timeout, buffersize)
+        return map_by_submit(self.submit, fn, iterables, timeout, buffersize, ordered=ordered, progress=progress)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls.

@@ -8,10 +8,7 @@ on them use without knowing.
 from __future__ import annotations
 
 import concurrent.futures
-import itertools
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from typing import Any, TypeVar
 
@@ -27,8 +24,6 @@ __all__ = [
     "FIRST_EXCEPTION",
     "Future",
     "as_completed",
-    "check_buffersize",
-    "map_by_submit",
     "wait",
 ]
 
@@ -120,59 +115,6 @@ def as_completed(
     completions = _tercet.Completions(list(fs), timeout)
     del fs
     yield from completions
-
-
-def map_by_submit(
-    submit: Callable[..., concurrent.futures.Future[T]],
-    fn: Callable[..., T],
-    iterables: tuple[Iterable[Any], ...],
-    timeout: float | None,
-    buffersize: int | None,
-    together: Callable[..., list[concurrent.futures.Future[T]]] | None = None,
-) -> Iterator[T]:
-    """Return the results of calls that go through `submit`, in order; what is not wanted any more is cancelled.
-
-    The first ones go through `together`, where there is such a way: it takes the function and an iterator of arguments.
-    """
-    check_buffersize(buffersize)
-    deadline = None if timeout is None else time.monotonic() + timeout
-    source = zip(*iterables, strict=False)
-    first = itertools.islice(source, buffersize)
-    futures = deque(together(fn, first) if together is not None else (submit(fn, *args) for args in first))
-    return _results(lambda: (submit(fn, *args) for args in itertools.islice(source, 1)), futures, deadline)
-
-
-def check_buffersize(buffersize: int | None) -> None:
-    """Refuse what cannot be the size of a buffer, in the words of the standard library."""
-    if buffersize is not None and not isinstance(buffersize, int):
-        raise TypeError("buffersize must be an integer or None")
-    if buffersize is not None and buffersize < 1:
-        raise ValueError("buffersize must be None or > 0")
-
-
-def _results(
-    one_more: Callable[[], Iterable[concurrent.futures.Future[T]]],
-    futures: deque[concurrent.futures.Future[T]],
-    deadline: float | None,
-) -> Iterator[T]:
-    try:
-        while futures:
-            futures.extend(one_more())
-            # Nothing here holds the result while the caller does something with it.
-            yield _take(futures, deadline)
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-def _take(futures: deque[concurrent.futures.Future[T]], deadline: float | None) -> T:
-    future = futures.popleft()
-    try:
-        return future.result(None if deadline is None else deadline - time.monotonic())
-    finally:
-        future.cancel()
-        # An exception would keep the future alive, and the future the exception.
-        del future
 
 
 def _are_ours(fs: set[Any]) -> bool:

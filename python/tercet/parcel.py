@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     Parcel: TypeAlias = Any
     # What is packed: bytes, or bytes and the large buffers beside them.
     Packed: TypeAlias = bytes | tuple[bytes, list[memoryview]]
+    # An exception, packed if it survives that, its name, its text, and its traceback.
+    Described: TypeAlias = tuple[bytes | None, str, str, str]
     Keep: TypeAlias = Callable[[Any], bool | None] | None
 
 __all__ = [
@@ -26,14 +28,20 @@ __all__ = [
     "EACH_STARRED",
     "LARGE",
     "PoolTask",
+    "Sealed",
+    "describe",
     "pack",
     "pack_any",
     "pack_args",
     "pack_error",
+    "pack_plainly",
     "pack_result",
     "pack_whole",
+    "rebuilt",
     "run",
+    "seal",
     "unpack_error",
+    "without_first_frame",
 ]
 
 LARGE = 64 << 10
@@ -53,8 +61,26 @@ class PoolTask:
         self.way = way
 
 
+class Sealed:
+    """Stands for the function of a task that is packed already."""
+
+    __slots__ = ("packed", "size")
+
+    def __init__(self, packed: Packed) -> None:
+        self.packed = packed
+        whole, beside = packed if isinstance(packed, tuple) else (packed, [])
+        self.size = len(whole) + sum(buffer.nbytes for buffer in beside)
+
+
+def seal(value: Any) -> Sealed:
+    """Pack anything that pickle takes, for a worker that knows what to do with it."""
+    return Sealed(_pack_with_handles(pack_plainly, value))
+
+
 def pack(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Packed:
-    """Pack a call of a function, or a `PoolTask`."""
+    """Pack a call of a function, or a `PoolTask`; or give back what is `Sealed`."""
+    if type(fn) is Sealed:
+        return fn.packed
     call: Any = (fn, args, kwargs) if kwargs else (fn, args)
     if type(fn) is PoolTask:
         call = (fn.fn, args, kwargs or {}, fn.way)
@@ -63,13 +89,26 @@ def pack(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Packe
 
 def pack_args(args: tuple[Any, ...]) -> Packed:
     """Pack the arguments of a function whose name goes another way."""
+    return _pack_with_handles(pack_any, args)
+
+
+def _pack_with_handles(into_bytes: Callable[[Any], Packed], value: Any) -> Packed:
     handle = modules.get("tercet.handle")
     # Where it is loaded there are queues and locks, which know how to go to a worker.
-    return pack_any(args) if handle is None else handle.pack(pack_any, args)
+    return into_bytes(value) if handle is None else handle.pack(into_bytes, value)
 
 
 def pack_any(value: Any) -> Packed:
     """Pack anything, its large buffers apart."""
+    return _pack(value, _dumps)
+
+
+def pack_plainly(value: Any) -> Packed:
+    """Do the same, and refuse what `pickle` refuses: a copy of a function may not do what the function does."""
+    return _pack(value, _dumps_plainly)
+
+
+def _pack(value: Any, into_bytes: Callable[[Any, Keep], bytes]) -> Packed:
     buffers: list[memoryview] = []
 
     def keep(buffer: Any) -> bool | None:
@@ -83,13 +122,17 @@ def pack_any(value: Any) -> Packed:
         buffers.append(raw)
         return None
 
-    packed = _dumps(value, keep)
+    packed = into_bytes(value, keep)
     return (packed, buffers) if buffers else packed
 
 
 def pack_whole(value: Any) -> bytes:
     """Pack anything as one run of bytes."""
     return _dumps(value, None)
+
+
+def _dumps_plainly(value: Any, keep: Keep) -> bytes:
+    return dumps(value, 5, buffer_callback=keep)
 
 
 def _dumps(value: Any, keep: Keep) -> bytes:
@@ -125,9 +168,7 @@ def run(parcel: Parcel) -> tuple[bool, Packed]:
         else:
             value = list(starmap(call[0], *call[1]))
     except BaseException as error:
-        # The frame of this function is not the user's.
-        error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
-        return True, pack_error(error, is_of_pool)
+        return True, pack_error(without_first_frame(error), is_of_pool)
     # What it was lent may go back before the result is packed.
     del call, parcel
     return pack_result(value, is_of_pool)
@@ -138,12 +179,23 @@ def pack_result(value: Any, is_of_pool: bool = False) -> tuple[bool, Packed]:
     try:
         return False, pack_any(value)
     except BaseException as error:
-        error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
-        return True, pack_error(_unsent(error, value) if is_of_pool else error)
+        return True, pack_error(_unsent(error, value) if is_of_pool else without_first_frame(error))
+
+
+def without_first_frame(error: BaseException) -> BaseException:
+    """Return an exception without the frame of whoever has caught it, which is not the user's."""
+    if error.__traceback__ is not None:
+        error.__traceback__ = error.__traceback__.tb_next
+    return error
 
 
 def pack_error(error: BaseException, is_of_pool: bool = False) -> bytes:
     """Pack an exception, with its text for where it cannot be rebuilt."""
+    return dumps(describe(error, is_of_pool=is_of_pool), 5)
+
+
+def describe(error: BaseException, *, is_of_pool: bool = False) -> Described:
+    """Return what stands for an exception: itself if it survives pickling, its name, its text and its traceback."""
     import traceback
 
     try:
@@ -164,7 +216,7 @@ def pack_error(error: BaseException, is_of_pool: bool = False) -> bytes:
     except Exception as refusal:
         packed = dumps(_unsent(refusal, error), 5) if is_of_pool else None
     # The name goes along: the other side may not be able to rebuild what this one can.
-    return dumps((packed, name, text, trace), 5)
+    return packed, name, text, trace
 
 
 def _unsent(refusal: BaseException, value: Any) -> Exception:
@@ -183,12 +235,20 @@ def unpack_error(parcel: Parcel) -> BaseException:
     """Return the exception, with the traceback of the worker as its cause."""
     from concurrent.futures.process import _RemoteTraceback
 
+    described = loads(parcel)
+    # The typeshed is wrong about it.
+    return rebuilt(described, _RemoteTraceback(f'\n"""\n{described[3]}"""'))  # type: ignore[arg-type]
+
+
+def rebuilt(described: Described, cause: BaseException) -> BaseException:
+    """Return the exception that `describe` has described, or what stands for it, with a cause."""
     from tercet.errors import RemoteError
 
-    error, name, text, trace = loads(parcel)
+    packed, *words = described
+    error: BaseException
     try:
-        rebuilt = loads(error) if error is not None else RemoteError(name, text, trace)
+        error = loads(packed) if packed is not None else RemoteError(*words)
     except Exception:
-        rebuilt = RemoteError(name, text, trace)
-    rebuilt.__cause__ = _RemoteTraceback(f'\n"""\n{trace}"""')  # type: ignore[arg-type]  # the typeshed is wrong
-    return rebuilt
+        error = RemoteError(*words)
+    error.__cause__ = cause
+    return error

@@ -23,12 +23,12 @@ from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
-from tercet.futures import check_buffersize
 from tercet.machine import processors
 from tercet.parcel import CALL, EACH, EACH_STARRED, PoolTask
 from tercet.pool_executor import PoolExecutor
 from tercet.pool_iterator import IMapIterator, IMapUnorderedIterator
 from tercet.pool_result import ApplyResult, MapResult
+from tercet.spread import check_buffersize
 
 __all__ = ["Pool"]
 

@@ -42,7 +42,7 @@ class Baggage(NamedTuple):
     Attributes
     ----------
     order
-        The message that teaches it, see ``_settle_in`` in the worker.
+        What it has to take over and to learn: see ``settle`` and ``learn`` in `tercet.worker`.
     notes
         What a reader of the advice should know.
     """
@@ -108,13 +108,8 @@ def pack(fn: Callable[..., Any], found: Study, caller: int | None = None) -> Bag
     if "__main__" in modules and main is None:
         raise NotPortable(f"`{name_of(fn)}` is defined in a session, which no worker can read")
     order = {
-        "path": [str(entry) for entry in sys.path],
-        "argv": list(sys.argv),
-        "prefix": (sys.prefix, sys.exec_prefix),
-        "limits": (sys.getrecursionlimit(), sys.get_int_max_str_digits()),
+        **surroundings(main),
         "decimal": _decimal_context(),
-        "main": main,
-        "files": own_files(),
         "sources": sorted((name, _file_of(fn, name)) for name in modules if name != "__main__"),
         "named": named,
         "packed": packed,
@@ -122,6 +117,18 @@ def pack(fn: Callable[..., Any], found: Study, caller: int | None = None) -> Bag
     }
     notes = [note] if note is not None and "__main__" in modules else []
     return Baggage(order, (*found.notes, *notes))
+
+
+def surroundings(main: tuple[str, str, bool] | None) -> dict[str, Any]:
+    """Return what a worker has to take over before anything else: see ``settle`` in `tercet.worker`."""
+    return {
+        "path": [str(entry) for entry in sys.path],
+        "argv": list(sys.argv),
+        "prefix": (sys.prefix, sys.exec_prefix),
+        "limits": (sys.getrecursionlimit(), sys.get_int_max_str_digits()),
+        "main": main,
+        "files": _own_files(),
+    }
 
 
 def _address(fn: Callable[..., Any]) -> tuple[tuple[str, str] | None, bytes | None]:
@@ -181,7 +188,7 @@ def _decimal_context() -> bytes | None:
     return dumps(decimal.getcontext(), 5) if decimal is not None else None
 
 
-def own_files() -> dict[str, str]:
+def _own_files() -> dict[str, str]:
     """The files of the user's own modules: what was loaded by hand stands on no path, and items may come from it."""
     found = {}
     for name, module in list(sys.modules.items()):

@@ -1,12 +1,13 @@
 """Worker processes.
 
-One process, the nursery, forks the workers; see `tercet.worker` for their side and for how they end. Here every seat
-of a worker has a servant, a thread that takes a batch, sends it, waits for the reply and gives it back: strictly in
-turns, so that no two sides can wait for one another with full sockets.
+They are those of a pool over shared memory, see `tercet.process_pool`: a zygote forks them, and one that dies is
+replaced. What they run is in `tercet.seat`: they learn one function when they begin, and are sent its items in batches.
+To the pool every seat is a worker; here each has a servant, a thread that takes a batch, sends it, waits for the reply
+and gives it back.
 
 How much goes at a time
 -----------------------
-A trip costs about a quarter of a millisecond, so small tasks travel together: as many as fill a few milliseconds, at
+A trip costs about a tenth of a millisecond, so small tasks travel together: as many as fill a few milliseconds, at
 most twice as many as last time, and towards the end no more than a quarter of an even share, so that the last ones
 come home together. What history cannot know, the clock decides: a worker that passes twice the time stops between two
 items and gives the rest back.
@@ -14,32 +15,24 @@ items and gives the rest back.
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
 import threading
-from _pickle import dumps, loads
-from _socket import (
-    AF_UNIX,
-    MSG_DONTWAIT,
-    MSG_PEEK,
-    SCM_RIGHTS,
-    SHUT_WR,
-    SOCK_SEQPACKET,
-    SOCK_STREAM,
-    SOL_SOCKET,
-    socket,
-    socketpair,
-)
-from collections.abc import Sequence
+from _pickle import loads
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from tercet import worker
+from tercet import _tercet
 from tercet.course import Batch, Course
 from tercet.engine import Engine, Entry, Work, mark_worker
-from tercet.errors import NotPortable, RemoteError, RemoteTraceback, WorkerDied
+from tercet.errors import NotPortable, RemoteTraceback, WorkerDied
+from tercet.lead import Lead
 from tercet.machine import costs
+from tercet.parcel import Sealed, rebuilt, seal
 from tercet.source import name_of
+from tercet.starter import SeatStarter
 
 if TYPE_CHECKING:
     from tercet.portable import Baggage
@@ -50,15 +43,8 @@ _TARGET_S = 0.004
 _LONGEST_TARGET_S = 0.05
 _BYTES_AT_ONCE = 4 << 20
 _PATIENCE_S = 2.0
-_HERE = __file__.rpartition(os.sep)[0]
-_START = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import worker
-sys.modules["tercet_worker"] = sys.modules.pop("worker")
-worker.main(3)
-"""
-"""How a worker's interpreter begins: as an import, whose compiled form is kept, under a name that nobody else uses."""
+_TRIES = 3
+_IN_THE_KERNEL = "hint: the kernel kills the largest process when memory runs out"
 
 
 class ProcessEngine(Engine):
@@ -86,20 +72,21 @@ class ProcessEngine(Engine):
         self, work: Work, course: Course, *, baggage: Baggage, workers: int, seats: int = 1, item_s: float = 0.001
     ) -> None:
         super().__init__(work, course)
-        self._seats = min(seats, worker.SEATS_MOST)
-        self._wanted = workers
-        self._opened = 0
-        self._opening = threading.Lock()
-        self._baggage = baggage
         self._lock = threading.Lock()
-        self._nursery: _Nursery | None = None
+        self._servants = 0
         self._ready = 0
         self._refusal: str | None = None
         self._size = _BatchSize(item_s)
         self._began = perf_counter()
         # What the workers send back names the main module as they know it.
         sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
-        self._start_thread("tercet-nursery", self._open)
+        try:
+            self._corps: _Corps | None = _Corps(baggage.order, workers, seats)
+        except OSError as error:
+            self._corps = None
+            self._refusal = f"no process can be started: {error}"
+            return
+        self._add_servants(workers)
 
     @property
     def is_ready(self) -> bool:
@@ -115,9 +102,7 @@ class ProcessEngine(Engine):
         """Let the servants of `limit` seats take items, and start the processes that are missing."""
         self.limit = limit
         self.course.wake()
-        if limit > self._wanted:
-            self._wanted = limit
-            self._start_thread("tercet-nursery", self._open_seats)
+        self._add_servants(limit)
 
     def close(self, wait_s: float, *, kills: bool) -> None:
         """End the processes: at once if `kills`, otherwise when they have finished what they run."""
@@ -125,58 +110,54 @@ class ProcessEngine(Engine):
         if not kills:
             self._join(wait_s)
         with self._lock:
-            nursery, self._nursery = self._nursery, None
-        if nursery is not None:
-            nursery.close(kills=kills or any(thread.is_alive() for thread in self._threads))
+            corps, self._corps = self._corps, None
+        if corps is not None:
+            corps.close(kills=kills or any(thread.is_alive() for thread in self._threads))
         self._join(wait_s)
+        if corps is not None:
+            # A servant that had just begun may have been the first to call for processes.
+            corps.wait()
 
-    # --- starting ---
-
-    def _open(self) -> None:
-        mark_worker()
-        try:
-            nursery = _Nursery()
-        except OSError as error:
-            self._refuse(f"no process can be started: {error}")
-            return
+    def _add_servants(self, wanted: int) -> None:
         with self._lock:
-            is_late = self.is_retired
-            self._nursery = None if is_late else nursery
-        if is_late:
-            nursery.close(kills=True)
-            return
-        self._open_seats()
-
-    def _open_seats(self) -> None:
-        nursery = self._nursery
-        if nursery is None:
-            return
-        try:
-            with self._opening:
-                while self._opened < self._wanted and not self.is_retired:
-                    for seat in nursery.fork(min(self._seats, self._wanted - self._opened)):
-                        self._start_thread(f"tercet-servant-{self._opened}", self._serve, self._opened, seat)
-                        self._opened += 1
-        except (OSError, RuntimeError) as error:
-            if self._opened == 0:
-                self._refuse(f"no process can be started: {error}")
-            else:
-                self.note(f"no more than {self._opened} workers could be started: {error}")
+            corps, missing = self._corps, range(self._servants, wanted)
+            if corps is None or not missing:
+                return
+            self._servants = wanted
+        corps._grow(wanted)
+        for index in missing:
+            self._start_thread(f"tercet-servant-{index}", self._serve, index, corps)
 
     def _refuse(self, why: str) -> None:
         self._refusal = self._refusal or why
         self.work.told()
 
-    def _teach(self, seat: _Seat) -> bool:
-        """Have a worker learn the function. False where it cannot, or is gone."""
-        reply = seat.ask(("learn", self._baggage.order))
-        if reply is None:
-            self._refuse("a worker process ended while it imported the function")
+    # --- serving one seat ---
+
+    def _serve(self, index: int, corps: _Corps) -> None:
+        mark_worker()
+        is_served = self._teach(corps)
+        while is_served and (batch := self.course.take(self._want(), self, index)) is not None:
+            is_served = self._run(corps, batch)
+            self.course.give(batch)
+            del batch
+
+    def _teach(self, corps: _Corps) -> bool:
+        """Wait until a worker has learnt the function. False where it cannot, or there is none."""
+        reply: tuple[Any, ...] | str | None = ""
+        for _ in range(_TRIES):
+            reply = self._ask(corps, seal(None))
+            if not isinstance(reply, str):
+                break
+        if isinstance(reply, str):
+            self._refuse(f"a worker process ended before its first task: {reply}")
+        if reply is None or isinstance(reply, str):
             return False
-        kind, *rest = loads(reply[0])
-        if kind == "refused":
-            self._refuse(f"a worker process cannot find the function: {rest[0]}")
+        if reply[0] == "refused":
+            self._refuse(f"a worker process cannot find the function: {reply[1]}")
             return False
+        if corps.refusal is not None:
+            self.note(f"no more than {corps.started} workers could be started: {corps.refusal}")
         with self._lock:
             self._ready += 1
             is_first = self._ready == 1
@@ -185,20 +166,18 @@ class ProcessEngine(Engine):
             self.work.told()
         return True
 
-    # --- serving one seat ---
-
-    def _serve(self, index: int, seat: _Seat) -> None:
-        mark_worker()
-        is_alive = self._teach(seat)
-        while is_alive and (batch := self.course.take(self._want(), self, index)) is not None:
-            if seat.is_gone():
-                seat = self._replaced(seat) or seat
-            is_alive = self._run(seat, batch)
-            self.course.give(batch)
-            del batch
-            if not is_alive and (fresh := self._replaced(seat)) is not None:
-                seat, is_alive = fresh, True
-        seat.close()
+    def _ask(self, corps: _Corps, sealed: Sealed) -> tuple[Any, ...] | str | None:
+        """Send a request and return the reply, or how the worker died of it, or ``None`` where there are no workers."""
+        try:
+            return corps.ask(sealed)
+        except WorkerDied as death:
+            return str(death)
+        except CancelledError:
+            pass
+        except (BrokenExecutor, RuntimeError) as error:
+            if not self.is_retired:
+                self._refuse(_why_broken(corps, error))
+        return None
 
     def _want(self) -> int:
         seats = max(1, self.limit)
@@ -206,45 +185,48 @@ class ProcessEngine(Engine):
         self.course.widen(4 * seats * count)
         return count
 
-    def _run(self, seat: _Seat, batch: Batch) -> bool:
-        """Send a batch and fill in what it came to. False where the worker died of it."""
-        packed = self._pack(batch)
-        if packed is None:
+    def _run(self, corps: _Corps, batch: Batch) -> bool:
+        """Send a batch and fill in what it came to. False where no worker is left."""
+        sealed = self._pack(batch)
+        if sealed is None:
             return True
         sent = perf_counter()
-        header = ("run", 2 * self._size.target_s, self.work.stops_at_error, self.work.form)
-        reply = seat.ask(header, packed)
+        reply = self._ask(corps, sealed)
         trip_s = perf_counter() - sent
         if reply is None:
-            self._mourn(seat, batch)
             return False
-        kind, *rest = loads(reply[0])
-        if kind == "unreadable":
-            self._keep_or_refuse(batch, f"a worker process could not read it: {rest[0]}")
+        if isinstance(reply, str):
+            self._mourn(batch, reply)
             return True
-        errors, wall_s, cpu_s, queued_s, idle_s = rest
-        self._unpack(batch, reply[1:], errors)
-        self._size.learn(len(reply) - 1, wall_s, idle_s, len(packed) / max(1, len(batch.items)))
-        self.tally.append(Entry(len(reply) - 1, max(cpu_s, wall_s - queued_s), cpu_s))
+        if reply[0] == "unreadable":
+            self._keep_or_refuse(batch, f"a worker process could not read it: {reply[1]}")
+            return True
+        _, results, apart, errors, (wall_s, cpu_s, queued_s, idle_s) = reply
+        self._unpack(batch, results, apart, errors)
+        self._size.learn(len(results), wall_s, idle_s, sealed.size / max(1, len(batch.items)))
+        self.tally.append(Entry(len(results), max(cpu_s, wall_s - queued_s), cpu_s))
         costs.travelled(max(0.0, trip_s - wall_s))
         return True
 
-    def _pack(self, batch: Batch) -> bytes | None:
+    def _pack(self, batch: Batch) -> Sealed | None:
         """Pickle the items; what cannot be pickled is run here, and ``None`` says that nothing is left to send."""
         try:
-            return dumps(list(batch.items), 5)
+            return self._seal(batch)
         except Exception:
             pass
         for index, item in enumerate(batch.items):
             try:
-                dumps(item, 5)
+                seal(item)
             except Exception as error:
                 if index == 0:
                     self._keep_or_refuse(batch, f"it cannot be pickled: {error}")
                     return None
                 self.course.shorten(batch, index)
                 break
-        return dumps(list(batch.items), 5)
+        return self._seal(batch)
+
+    def _seal(self, batch: Batch) -> Sealed:
+        return seal((2 * self._size.target_s, self.work.stops_at_error, self.work.form, list(batch.items)))
 
     def _keep_or_refuse(self, batch: Batch, why: str) -> None:
         """Run the first item of a batch in this process, or refuse it, and let others have the rest."""
@@ -255,20 +237,26 @@ class ProcessEngine(Engine):
             self.note(f"an item was run here: {why}")
             self._run_here(batch)
 
-    def _unpack(self, batch: Batch, results: Sequence[memoryview], errors: dict[int, tuple[str, Any]]) -> None:
-        for index, packed in enumerate(results):
+    def _unpack(
+        self, batch: Batch, results: list[Any], apart: dict[int, tuple[Any, Any]], errors: dict[int, tuple[str, Any]]
+    ) -> None:
+        for index, result in enumerate(results):
             if index in errors:
                 self._unpack_error(batch, *errors[index])
                 continue
+            if index not in apart:
+                batch.results.append(result)
+                continue
+            packed, buffers = apart.pop(index)
             try:
-                batch.results.append(loads(packed))
+                batch.results.append(loads(packed, buffers=buffers))
             except Exception as error:
                 text = f"the result of `{name_of(self.work.fn)}` cannot be unpickled: {type(error).__name__}: {error}"
                 batch.fail(NotPortable(text))
 
     def _unpack_error(self, batch: Batch, kind: str, what: Any) -> None:
         if kind == "raised":
-            batch.fail(_rebuilt(*what))
+            batch.fail(rebuilt(what, RemoteTraceback(what[3])))
         elif self.work.is_pure:
             self._run_here(batch)
         else:
@@ -276,38 +264,78 @@ class ProcessEngine(Engine):
             error.add_note('hint: return plain data, or ask for `model="threads"`')
             batch.fail(error)
 
-    def _mourn(self, seat: _Seat, batch: Batch) -> None:
+    def _mourn(self, batch: Batch, words: str) -> None:
         """Note the death of a worker at every item that it may have begun."""
+        how, _, hint = words.partition("\n")
         with self._lock:
-            nursery = self._nursery
-        how = "its end was asked for" if nursery is None else nursery.last_words(seat.pid)
+            how = how if self._corps is not None else "its end was asked for"
         for _ in batch.items:
             error = WorkerDied(f"a worker process died while it ran `{name_of(self.work.fn)}`: {how}")
-            if how.endswith("SIGKILL"):
-                error.add_note("hint: the kernel kills the largest process when memory runs out")
+            if how.startswith("killed by SIGKILL"):
+                error.add_note(hint or _IN_THE_KERNEL)
             batch.fail(error)
 
-    def _replaced(self, seat: _Seat) -> _Seat | None:
-        """A seat in a new worker, in place of one whose worker is gone; ``None`` where there can be none."""
-        seat.close()
-        with self._lock:
-            nursery = self._nursery
-        try:
-            fresh = nursery.fork(1)[0] if nursery is not None else None
-        except OSError:
-            return None
-        return fresh if fresh is not None and self._teach(fresh) else None
+
+def _why_broken(corps: _Corps, error: Exception) -> str:
+    if corps.started == 0:
+        return f"no process can be started: {corps.refusal or error}"
+    return f"worker processes ended before they had learnt the function: {error}"
 
 
-def _rebuilt(packed: bytes | None, kind: str, text: str, trace: str) -> BaseException:
-    """The exception of a worker, with its traceback as the cause; or what stands for it."""
-    error: BaseException
-    try:
-        error = loads(packed) if packed is not None else RemoteError(kind, text, trace)
-    except Exception:
-        error = RemoteError(kind, text, trace)
-    error.__cause__ = RemoteTraceback(trace)
-    return error
+class _Corps(_tercet.ProcessPool):
+    """The pool behind an engine. It runs no calls, but what is sealed for a `tercet.seat.Seat`."""
+
+    def __init__(self, lesson: dict[str, Any], workers: int, seats: int) -> None:
+        self._starter = SeatStarter(lesson, seats)
+        self._lead = Lead(self._starter)
+        # Whoever runs the map ends it.
+        self._lead.is_awaited = False
+        self._open(
+            workers,
+            timeout=None,
+            retries=0,
+            hire=self._starter.hire,
+            mourn=self._starter.mourn,
+            lead=self._lead,
+            tasks_per_worker=None,
+            starts_at_once=False,
+            breaks_on_crash=False,
+            max_rss=None,
+        )
+
+    @property
+    def started(self) -> int:
+        """How many seats were ever opened."""
+        return self._starter.started
+
+    @property
+    def refusal(self) -> str | None:
+        """Why a seat could not be opened, if that has happened."""
+        return self._starter.refusal
+
+    def ask(self, sealed: Sealed) -> tuple[Any, ...]:
+        """Send something to a seat and return the reply."""
+        submit: Callable[..., Future[tuple[Any, ...]]] = self.submit
+        return submit(sealed).result()
+
+    def close(self, *, kills: bool) -> None:
+        """End the workers: at once, or when they have left by themselves, which they are given a while for."""
+        if kills:
+            self._end(signal.SIGKILL)
+        else:
+            self._close(True)
+        leader = self._lead.thread
+        if leader is not None and not kills:
+            leader.join(_PATIENCE_S)
+            if leader.is_alive():
+                self._end(signal.SIGKILL)
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until nothing is left, once it is closed."""
+        leader = self._lead.thread
+        if leader is not None:
+            leader.join()
 
 
 class _BatchSize:
@@ -338,132 +366,3 @@ class _BatchSize:
             self._last = max(1, count) if wall_s < 2 * self.target_s else max(1, count // 2)
             wanted = min(max(_TARGET_S, 20 * idle_s), _LONGEST_TARGET_S)
             self.target_s += 0.2 * (wanted - self.target_s)
-
-
-# --- the near side of processes -------------------------------------------------------------------------------
-
-
-class _Seat:
-    """One socket to a worker, and which worker it is."""
-
-    def __init__(self, near: socket, pid: int) -> None:
-        self.pid = pid
-        self._near = near
-
-    def ask(self, header: object, *parts: bytes) -> list[memoryview] | None:
-        """Send a request and return the reply, or ``None`` where the worker is gone."""
-        try:
-            worker.send(self._near, dumps(header, 5), *parts)
-            return worker.receive(self._near)
-        except OSError:
-            return None
-
-    def is_gone(self) -> bool:
-        """Whether the worker has ended while nothing was asked of it."""
-        try:
-            return self._near.recv(1, MSG_PEEK | MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-    def close(self) -> None:
-        self._near.close()
-
-
-class _Nursery:
-    """The parent's side of the process that forks the workers."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._control, far = socketpair(AF_UNIX, SOCK_SEQPACKET)
-        # Number 3 in the new process; away from 3 here, since a copy onto itself would stay closed on exec.
-        spare = os.dup(far.fileno()) if far.fileno() == 3 else None
-        source = far.fileno() if spare is None else spare
-        arguments = [sys.executable, *interpreter_flags(), "-S", "-P", "-c", _START, _HERE]
-        actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, source, 3)]
-        try:
-            self._pid = os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions)
-        except OSError:
-            self._control.close()
-            raise
-        finally:
-            far.close()
-            if spare is not None:
-                os.close(spare)
-
-    def fork(self, seats: int) -> list[_Seat]:
-        """Fork a worker with so many seats."""
-        pairs = [socketpair(AF_UNIX, SOCK_STREAM) for _ in range(seats)]
-        try:
-            with self._lock:
-                fds = b"".join(far.fileno().to_bytes(4, sys.byteorder) for _, far in pairs)
-                self._control.sendmsg([b"F"], [(SOL_SOCKET, SCM_RIGHTS, fds)])
-                pid = self._answer()
-        finally:
-            for _, far in pairs:
-                far.close()
-        return [_Seat(near, pid) for near, _ in pairs]
-
-    def last_words(self, pid: int) -> str:
-        """How a worker that has closed its seats ended."""
-        try:
-            with self._lock:
-                self._control.send(b"S" + pid.to_bytes(8, "little"))
-                code = self._answer()
-        except OSError:
-            return "its nursery is gone as well"
-        return f"exit code {code}" if code >= 0 else f"killed by {signal_name(-code)}"
-
-    def close(self, *, kills: bool) -> None:
-        """End the nursery and with it every worker: at once, or when they have left by themselves."""
-        has_lock = self._lock.acquire(timeout=_PATIENCE_S)
-        try:
-            if not kills:
-                self._control.send(b"B")
-            self._control.shutdown(SHUT_WR)
-            self._control.settimeout(_PATIENCE_S)
-            self._control.recv(1)
-        except OSError:
-            self._kill()
-        finally:
-            if has_lock:
-                self._lock.release()
-            self._control.close()
-        try:
-            os.waitpid(self._pid, 0)
-        except ChildProcessError:
-            pass
-
-    def _kill(self) -> None:
-        try:
-            os.kill(self._pid, 9)
-        except ProcessLookupError:
-            pass
-
-    def _answer(self) -> int:
-        answer = self._control.recv(8)
-        if len(answer) < 8:
-            raise ConnectionResetError("the process that starts workers is gone")
-        return int.from_bytes(answer, "little", signed=True)
-
-
-def signal_name(number: int) -> str:
-    import signal
-
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def interpreter_flags() -> list[str]:
-    """The options of this interpreter that its workers should have too."""
-    flags = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
-    flags += ["-B"] if sys.dont_write_bytecode else []
-    flags += ["-E"] if sys.flags.ignore_environment else []
-    flags += [
-        word for name, value in sys._xoptions.items() for word in ("-X", name if value is True else f"{name}={value}")
-    ]
-    flags += [word for option in sys.warnoptions for word in ("-W", option)]
-    return flags

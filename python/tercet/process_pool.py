@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import concurrent.futures.process
-import itertools
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -27,9 +25,11 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from tercet import _tercet
 from tercet.errors import WorkerDied
-from tercet.futures import map_by_submit
+from tercet.lead import Lead
 from tercet.machine import processors
-from tercet.starter import Starter, starter
+from tercet.progress import Callback
+from tercet.spread import map_by_submit
+from tercet.starter import starter
 
 __all__ = ["Limited", "ProcessPoolExecutor", "Worker", "WorkerCrashed"]
 
@@ -37,9 +37,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _GRACE_S = 2.0
-
-_leads: weakref.WeakSet[_Lead] = weakref.WeakSet()
-"""The leaders to wait for before the interpreter ends."""
 
 
 class WorkerCrashed(WorkerDied, BrokenProcessPool):
@@ -119,7 +116,7 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
         self._initializer = initializer  # type: ignore[assignment]
         self._initargs = tuple(initargs)
         start = starter(mp_context, initializer, self._initargs, tuple(preload))
-        lead = _Lead(start)
+        lead = Lead(start)
         self._lead = lead
         self._processes = start.processes
         self._open(
@@ -186,8 +183,10 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
+        ordered: bool = True,
+        progress: bool | Callback | None = None,
     ) -> Iterator[T]:
-        """Return an iterator of `fn` applied to the items, in order.
+        """Return an iterator of `fn` applied to the items.
 
         Parameters
         ----------
@@ -201,16 +200,39 @@ class ProcessPoolExecutor(_tercet.ProcessPool, concurrent.futures.ProcessPoolExe
             How many calls go to a worker as one task.
         buffersize
             How many tasks may be under way or done ahead of the results that were taken; ``None`` reads all items now.
+        ordered
+            Whether the results come in the order of the items; otherwise as they are there.
+        progress
+            ``True`` for a bar by tqdm or rich where one of them is installed, or a callable that is given the number of
+            items done and of all items; shown by whoever asks for the results.
+
+        Raises
+        ------
+        ValueError
+            If `chunksize` or `buffersize` is less than 1.
+        TypeError
+            If `buffersize` is no integer, or `progress` neither a boolean nor callable.
+
+        Examples
+        --------
+        >>> with ProcessPoolExecutor(2) as executor:
+        ...     sorted(executor.map(abs, [-1, 2, -3], ordered=False))
+        [1, 2, 3]
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        if chunksize == 1:
-            own = type(self).submit is _tercet.ProcessPool.submit
-            together = partial(self._submit_each, *self._limits) if own else None
-            return map_by_submit(self.submit, fn, iterables, timeout, buffersize, together)
-        chunks = _chunks(zip(*iterables, strict=False), chunksize)
-        results = map_by_submit(self.submit, partial(_run_chunk, fn), (chunks,), timeout, buffersize)
-        return itertools.chain.from_iterable(results)
+        is_own = type(self).submit is _tercet.ProcessPool.submit
+        return map_by_submit(
+            self.submit,
+            fn,
+            iterables,
+            timeout,
+            buffersize,
+            chunksize=chunksize,
+            ordered=ordered,
+            progress=progress,
+            together=partial(self._submit_each, *self._limits) if is_own else None,
+        )
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks.
@@ -303,10 +325,20 @@ class Limited:
         *iterables: Iterable[Any],
         timeout: float | None = None,
         buffersize: int | None = None,
+        ordered: bool = True,
+        progress: bool | Callback | None = None,
     ) -> Iterator[T]:
         """Do what the pool's `map` does; each call is a task."""
-        together = partial(self._pool._submit_each, *self._limits)
-        return map_by_submit(self.submit, fn, iterables, timeout, buffersize, together)
+        return map_by_submit(
+            self.submit,
+            fn,
+            iterables,
+            timeout,
+            buffersize,
+            ordered=ordered,
+            progress=progress,
+            together=partial(self._pool._submit_each, *self._limits),
+        )
 
 
 def name_of_call(packed: bytes) -> str:
@@ -334,56 +366,3 @@ def _limits(timeout: float | None, retries: int) -> tuple[float | None, int]:
     return timeout, retries
 
 
-class _Lead:
-    """Starts the leader of a pool, and knows its thread."""
-
-    def __init__(self, start: Starter) -> None:
-        self.thread: Thread | None = None
-        self.is_awaited = True
-        """Whether the interpreter does not end before its tasks are done."""
-        self._start = start
-        self._leader: _tercet.Leader | None = None
-
-    def __call__(self, leader: _tercet.Leader, fn: Callable[..., Any]) -> None:
-        self._start.expect(fn)
-        self._leader = leader
-        if self.is_awaited:
-            _leads.add(self)
-        self.thread = Thread(target=self._run, name="tercet-processes", daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        leader = self._leader
-        assert leader is not None
-        try:
-            leader.lead()
-        finally:
-            # The pool knows this object: a circle through native code, which no collector would find.
-            self._leader = None
-            self._start.close()
-
-    def finish(self) -> None:
-        """Take no more tasks, and wait until those that there are are done."""
-        leader = self._leader
-        if leader is not None:
-            leader.close()
-        if self.thread is not None:
-            self.thread.join()
-
-
-def _chunks(source: Iterator[tuple[Any, ...]], size: int) -> Iterator[tuple[tuple[Any, ...], ...]]:
-    while chunk := tuple(itertools.islice(source, size)):
-        yield chunk
-
-
-def _run_chunk(fn: Callable[..., T], chunk: tuple[tuple[Any, ...], ...]) -> list[T]:
-    return [fn(*args) for args in chunk]
-
-
-def _finish() -> None:
-    """Let what was submitted be done before the interpreter ends, as the standard library does."""
-    for lead in list(_leads):
-        lead.finish()
-
-
-threading._register_atexit(_finish)  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Callback", "Progress", "open_progress"]
+__all__ = ["Callback", "Progress", "check_progress", "open_progress"]
 
 Callback = Callable[[int, int | None], object]
 """Called with the number of items done and the number of all items, or ``None`` where that is unknown."""
@@ -25,6 +25,18 @@ class Progress(Protocol):
 
     def close(self) -> None:
         """Show nothing more. May be called twice."""
+
+
+def check_progress(wanted: bool | Callback | None) -> None:
+    """Refuse what cannot show progress.
+
+    Raises
+    ------
+    TypeError
+        If `wanted` is neither a boolean nor callable.
+    """
+    if wanted is not None and not isinstance(wanted, bool) and not callable(wanted):
+        raise TypeError(f"progress must be True, False or a callable: {wanted!r}")
 
 
 def open_progress(wanted: bool | Callback | None, total: int | None) -> Progress | None:
@@ -44,10 +56,9 @@ def open_progress(wanted: bool | Callback | None, total: int | None) -> Progress
     """
     if wanted is None or wanted is False:
         return None
+    check_progress(wanted)
     if callable(wanted):
         return _EachItem(wanted, total)
-    if wanted is not True:
-        raise TypeError(f"progress must be True, False or a callable: {wanted!r}")
     for name, bar in (("tqdm.auto", _TqdmBar), ("rich.progress", _RichBar)):
         try:
             module = importlib.import_module(name)

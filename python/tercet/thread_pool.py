@@ -28,8 +28,9 @@ from types import GenericAlias
 from typing import Any, TypeVar
 
 from tercet import _tercet
-from tercet.futures import check_buffersize, map_by_submit
 from tercet.machine import has_gil, processors
+from tercet.progress import Callback
+from tercet.spread import check_buffersize, map_by_submit
 
 __all__ = ["ThreadPoolExecutor", "before_the_end"]
 
@@ -190,8 +191,10 @@ class ThreadPoolExecutor(_tercet.ThreadPool, concurrent.futures.ThreadPoolExecut
         timeout: float | None = None,
         chunksize: int = 1,  # noqa: ARG002 - it is of no effect on threads in the standard library either
         buffersize: int | None = None,
+        ordered: bool = True,
+        progress: bool | Callback | None = None,
     ) -> Iterator[T]:
-        """Return an iterator of `fn` applied to the items, in order; every call is a task of its own.
+        """Return an iterator of `fn` applied to the items; every call is a task of its own.
 
         Parameters
         ----------
@@ -205,11 +208,18 @@ class ThreadPoolExecutor(_tercet.ThreadPool, concurrent.futures.ThreadPoolExecut
             Of no effect on threads.
         buffersize
             How many calls may be under way or done ahead of the results that were taken; ``None`` reads all items now.
+        ordered
+            Whether the results come in the order of the items; otherwise as they are there.
+        progress
+            ``True`` for a bar by tqdm or rich where one of them is installed, or a callable that is given the number of
+            items done and of all items; shown by whoever asks for the results.
 
         Raises
         ------
         TypeError, ValueError
             If `buffersize` is not a positive integer.
+        TypeError
+            If `progress` is neither a boolean nor callable.
 
         Notes
         -----
@@ -224,9 +234,10 @@ class ThreadPoolExecutor(_tercet.ThreadPool, concurrent.futures.ThreadPoolExecut
         ...     [next(squares) for _ in range(3)]
         [0, 1, 4]
         """
-        if type(self).submit is not ThreadPoolExecutor.submit or "submit" in self.__dict__:
-            # Whoever has changed `submit` means every task to pass through it.
-            return map_by_submit(self.submit, fn, iterables, timeout, buffersize)
+        is_changed = type(self).submit is not ThreadPoolExecutor.submit or "submit" in self.__dict__
+        # Whoever has changed `submit` means every task to pass through it.
+        if is_changed or not ordered or progress is not None:
+            return map_by_submit(self.submit, fn, iterables, timeout, buffersize, ordered=ordered, progress=progress)
         check_buffersize(buffersize)
         is_at_hand = all(type(items) in _AT_HAND for items in iterables)
         if len(iterables) == 1:

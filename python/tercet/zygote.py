@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["UNKNOWN", "begin", "ignore", "main", "work"]
+__all__ = ["UNKNOWN", "begin", "beside", "flush", "ignore", "main", "receive", "reseed", "work"]
 
-_FDS = 7
-"""How many descriptors a worker is given, at most: see ``serve``."""
+_FDS = 8
+"""How many descriptors a worker is given, at most: those of ``serve``, and a line to hear of more seats."""
 
 UNKNOWN = 1 << 16
 """In the place of an exit code: it was a child of another zygote."""
@@ -42,14 +42,14 @@ def main(control: int) -> None:
     children: set[int] = set()
     data: dict[str, Any] = {}
     while True:
-        request, fds = _receive(line)
+        request, fds = receive(line)
         kind, rest = request[:1], request[1:]
         if kind == b"L":
             data = loads(_large(line, int.from_bytes(rest, "little")))
             _answer(line, _settle(data))
         elif kind == b"F":
             order = loads(_large(line, int.from_bytes(rest, "little")))
-            _answer(line, _fork(line, fds, children, native, (data["initializer"], *order)))
+            _answer(line, _fork(line, fds, children, native, (data["initializer"], data["lesson"], *order)))
         elif kind == b"W":
             _answer(line, _status(int.from_bytes(rest, "little"), children))
         else:
@@ -75,7 +75,8 @@ def _native(file: str) -> ModuleType:
     return module
 
 
-def _receive(line: _socket.socket) -> tuple[bytes, list[int]]:
+def receive(line: _socket.socket) -> tuple[bytes, list[int]]:
+    """Wait for a message and the descriptors that come with it; it is empty when the other end is gone."""
     request, extra, _, _ = line.recvmsg(1 << 16, _socket.CMSG_SPACE(4 * _FDS))
     fds = [
         int.from_bytes(data[start : start + 4], sys.byteorder)
@@ -101,14 +102,8 @@ def _answer(line: _socket.socket, number: int) -> None:
 
 def _settle(data: dict[str, Any]) -> int:
     """Take over what the program's functions rely on, once for all workers; 1 if threads have come of it."""
-    sys.path[:] = data["path"]
-    sys.argv[:] = data["argv"]
-    sys.setrecursionlimit(data["recursion_limit"])
-    sys.prefix, sys.exec_prefix = data["prefix"]
-    far = _beside("worker")
-    far.greet()
-    sys.meta_path.append(far.Files(data["files"]))
-    main = sys.modules["__main__"] = sys.modules["__mp_main__"] = far.Main(data["main"])
+    beside("worker").settle(data)
+    main: Any = sys.modules["__main__"]
     try:
         for module in data["preload"]:
             __import__(module)
@@ -142,21 +137,25 @@ def _fork(line: _socket.socket, fds: list[int], children: set[int], native: Modu
         code = work(native, fds, order)
         _finish()
     finally:
-        _flush()
+        flush()
         os._exit(code)
 
 
-def work(native: ModuleType, fds: list[int], order: tuple[bytes, str, int, list[str]]) -> int:
+def work(native: ModuleType, fds: list[int], order: tuple[bytes, Any, str, int, list[str]]) -> int:
     """Be a worker until the pool lets go."""
-    initializer, name, parent, path = order
+    initializer, lesson, name, parent, path = order
     sys.path[:] = path
     _name(name, parent)
-    parcel = _beside("parcel")
-    native.serve(fds, lambda: begin(*loads(initializer)), parcel)
+    if lesson is not None:
+        line = _socket.socket(fileno=fds.pop()) if lesson["seats"] > 1 else None
+        beside("seat").Host(sys.modules[__name__], native, lesson).serve(fds, line)
+        return 0
+    parcel = beside("parcel")
+    native.serve(fds, lambda: begin(*loads(initializer)), parcel.run, parcel)
     return 0
 
 
-def _beside(name: str) -> ModuleType:
+def beside(name: str) -> ModuleType:
     """Load a file of this package without the package, which would take longer than the start of an interpreter."""
     import importlib.util
 
@@ -174,7 +173,7 @@ def _beside(name: str) -> ModuleType:
 
 def begin(initializer: Any, initargs: tuple[Any, ...]) -> None:
     """Do what comes before the first task."""
-    _reseed()
+    reseed()
     if initializer is not None:
         try:
             initializer(*initargs)
@@ -192,7 +191,7 @@ def _name(name: str, parent: int) -> None:
         here._name, here._parent_pid = name, parent
 
 
-def _reseed() -> None:
+def reseed() -> None:
     """Give this worker random numbers of its own: copies of one process would draw the same."""
     if "random" in sys.modules:
         sys.modules["random"].seed()
@@ -208,7 +207,8 @@ def _finish() -> None:
         sys.modules["threading"]._shutdown()
 
 
-def _flush() -> None:
+def flush() -> None:
+    """Let what was printed be seen."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

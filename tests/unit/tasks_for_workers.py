@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -57,6 +58,15 @@ def die(x: int) -> int:
     return x
 
 
+def die_together(names: tuple[str, str]) -> str:
+    """Wait until another task has come as well; then one of them takes the process with it."""
+    meet(names)
+    if names[0] < names[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(600)
+    return names[0]
+
+
 def leave(x: int) -> int:
     os._exit(9)
 
@@ -105,6 +115,23 @@ def large(count: int) -> bytes:
     return b"x" * count
 
 
+class Block:
+    """Holds memory that travels beside what is pickled, as an array of numpy does."""
+
+    def __init__(self, memory: Any) -> None:
+        self.memory = memory
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Block, (pickle.PickleBuffer(self.memory),)
+
+
+def invert(block: Block) -> tuple[Block, str]:
+    """Change a block in place, and say what its memory is."""
+    view = memoryview(block.memory)
+    view[:] = bytes(255 - byte for byte in view)
+    return block, type(block.memory).__name__
+
+
 def add(x: int, y: int = 0, *, z: int = 0) -> int:
     return x + y + z
 
@@ -141,6 +168,16 @@ def third(_: int) -> str:
     import decimal
 
     return str(decimal.Decimal(1) / 3)
+
+
+def follow(gate: str) -> str:
+    """Return once a file is there; at once where none is named."""
+    until = time.monotonic() + 60
+    while gate and not os.path.exists(gate):
+        if time.monotonic() > until:
+            raise TimeoutError(gate)
+        time.sleep(0.001)
+    return gate
 
 
 def same(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`tercet.process_engine` and `tercet.worker`: what crosses, what does not, and how everything ends."""
+"""`tercet.process_engine` and `tercet.seat`: what crosses, what does not, and how everything ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import decimal
 import gc
 import itertools
 import os
-import socket
 import sys
 import threading
 import time
@@ -15,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tercet import worker
 from tercet.errors import NotPortable, RemoteError, RemoteTraceback, WorkerDied
 from tercet.portable import pack
-from tercet.process_engine import ProcessEngine, _BatchSize, interpreter_flags
+from tercet.process_engine import ProcessEngine, _BatchSize
 from tercet.purity import Study
+from tercet.starter import interpreter_flags
 
 
 def children() -> set[int]:
@@ -32,35 +29,6 @@ def children() -> set[int]:
         with open(f"/proc/self/task/{task}/children") as file:
             found.update(map(int, file.read().split()))
     return found
-
-
-# --- frames -------------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=30)
-@given(parts=st.lists(st.binary(max_size=200_000), min_size=1, max_size=6))
-def test_what_is_sent_is_received(parts: list[bytes]) -> None:
-    near, far = socket.socketpair()
-    with near, far:
-        sender = threading.Thread(target=worker.send, args=(near, *parts))
-        sender.start()
-        assert [bytes(part) for part in worker.receive(far) or []] == parts
-        sender.join()
-
-
-def test_the_end_of_the_other_side_is_none() -> None:
-    near, far = socket.socketpair()
-    near.close()
-    assert worker.receive(far) is None
-    far.close()
-
-
-def test_an_end_in_the_middle_of_a_frame_is_none() -> None:
-    near, far = socket.socketpair()
-    with far:
-        near.sendall((1).to_bytes(8, "little") + (100).to_bytes(8, "little") + b"only this")
-        near.close()
-        assert worker.receive(far) is None
 
 
 # --- work ---------------------------------------------------------------------------------------------------------
@@ -133,6 +101,19 @@ def test_large_arguments_and_results_travel(bench: Any, tasks: Any) -> None:
         assert at.results() == [5_000_000] * 4
     with bench("processes", tasks.large, [5_000_000] * 4) as at:
         assert [len(result) for result in at.results()] == [5_000_000] * 4
+
+
+@pytest.mark.parametrize("size", [1000, 100_000, 1_000_000])
+def test_buffers_travel_beside_and_what_is_written_to_them_stays_in_the_worker(
+    bench: Any, tasks: Any, size: int
+) -> None:
+    blocks = [tasks.Block(bytearray([number]) * size) for number in range(6)]
+    with bench("processes", tasks.invert, blocks) as at:
+        for number, (block, kind) in enumerate(at.results()):
+            assert bytes(block.memory) == bytes([255 - number]) * size
+            # A large one is read where it is.
+            assert (kind == "Cargo") == (size > 500_000)
+    assert all(block.memory == bytearray([number]) * size for number, block in enumerate(blocks))
 
 
 def test_each_worker_draws_its_own_random_numbers(bench: Any, tasks: Any) -> None:
@@ -242,6 +223,35 @@ def test_the_death_of_a_worker_is_an_error_of_its_task_that_says_how(bench: Any,
 def test_a_worker_that_leaves_is_named_with_its_exit_code(bench: Any, tasks: Any) -> None:
     with bench("processes", tasks.leave, [1]) as at, pytest.raises(WorkerDied, match="exit code 9"):
         at.results()
+
+
+def test_a_death_takes_the_tasks_of_all_seats_of_its_process_and_no_other(
+    bench: Any, tasks: Any, tmp_path: Path
+) -> None:
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    errors: list[BaseException] = []
+    with bench("processes", tasks.die_together, [(one, other), (other, one)], seats=2, stops_at_error=False) as at:
+        while len(errors) < 2:
+            results, error = at.course.collect()
+            assert not results
+            if error is None:
+                at.course.wait(None)
+            else:
+                errors.append(error)
+    assert all(isinstance(error, WorkerDied) and "killed by SIGKILL" in str(error) for error in errors)
+    one, other = str(tmp_path / "three"), str(tmp_path / "four")
+    with bench("processes", tasks.meet, [(one, other), (other, one)], seats=2) as at:
+        assert at.results() == [one, other]
+
+
+def test_workers_that_die_while_they_learn_are_a_refusal(bench: Any, tasks: Any, tmp_path: Path) -> None:
+    deadly = tmp_path / "deadly_to_import.py"
+    deadly.write_text("import os\nos._exit(3)")
+    baggage = pack(tasks.triple, Study())
+    lost = baggage._replace(order={**baggage.order, "sources": [("deadly_to_import", str(deadly))]})
+    with bench("processes", tasks.triple, range(3), baggage=lost) as at:
+        assert at.told.wait(60)
+        assert "worker processes ended before they had learnt the function: exit code 3" in at.engine.refusal
 
 
 def test_a_worker_killed_while_idle_is_replaced_without_a_word(bench: Any, tasks: Any) -> None:

@@ -77,6 +77,31 @@ def test_why_no_process_can_be_started_is_told(tmp_path: Path, monkeypatch: pyte
     assert "could not be started: BlockingIOError: [Errno 11] Resource temporarily unavailable" in str(error)
 
 
+@pytest.mark.parametrize("files", [96, 128, 192, 256])
+def test_where_descriptors_run_out_fewer_workers_do_all_the_work(tmp_path: Path, files: int) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        """
+import resource, sys, time
+import tercet
+from tercet.process_pool import ProcessPoolExecutor
+
+def wait(number):
+    time.sleep(0.005)
+    return number
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)
+    with ProcessPoolExecutor(60) as executor:
+        print(list(executor.map(wait, range(200))) == list(range(200)))
+    print(list(tercet.map(wait, range(200), model="processes", workers=60)) == list(range(200)))
+"""
+    )
+    command = [sys.executable, str(program), str(files)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\nTrue\n", "")
+
+
 # --- how it ends ---
 
 

@@ -225,7 +225,12 @@ impl Desk {
                 self.colleagues.insert(name, colleague);
                 self.hires.push(name);
             }
-            Err(error) => chores.unfit = Some(format!("no worker process can be started: {error}")),
+            Err(error) => {
+                // No memory or no descriptor is left for it. The others go on.
+                if !self.do_without(name) {
+                    chores.unfit = Some(format!("no worker process can be started: {error}"));
+                }
+            }
         }
     }
 

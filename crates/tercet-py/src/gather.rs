@@ -117,9 +117,13 @@ pub(crate) struct Completions {
 #[derive(Default)]
 struct Waiting {
     futures: Vec<Option<Py<Future>>>,
+    /// Places of futures that were taken.
+    free: Vec<usize>,
     ready: VecDeque<usize>,
     unsettled: usize,
     has_slept: bool,
+    /// In which process all futures were seen to be its own.
+    vetted_in: Option<u32>,
 }
 
 impl Completions {
@@ -144,11 +148,17 @@ impl Completions {
             let words = format!("{} (of {}) futures unfinished", state.unsettled, self.total);
             return Err(PyTimeoutError::new_err(words));
         }
-        for future in futures() {
-            pool::check_origin(py, future.get().origin())?;
+        if state.vetted_in != Some(pool::generation()) {
+            for future in futures() {
+                pool::check_origin(py, future.get().origin())?;
+            }
         }
-        let pending: Vec<_> = futures().map(|future| future.bind(py).clone()).collect();
-        let _blocked = Blocked::begin(py, Wanted::of(&pending));
+        // Only the wait of a worker is of interest to others. There may be very many futures, and as many waits.
+        let _blocked = worker::here().map(|_| {
+            let pending: Vec<_> = futures().map(|future| future.bind(py).clone()).collect();
+            Blocked::begin(py, Wanted::of(&pending))
+        });
+        state.vetted_in = Some(pool::generation());
         pause::sleep(py, self.deadline, |until| self.tally.sleep(until)).map(drop)
     }
 }
@@ -167,7 +177,28 @@ impl Completions {
             .collect();
         let (total, unsettled) = (futures.len(), futures.len() - ready.len());
         let futures = futures.into_iter().map(Some).collect();
-        Ok(Self { tally, deadline, total, state: Mutex::new(Waiting { futures, ready, unsettled, has_slept: false }) })
+        let state = Waiting { futures, free: Vec::new(), ready, unsettled, has_slept: false, vetted_in: None };
+        Ok(Self { tally, deadline, total, state: Mutex::new(state) })
+    }
+
+    /// Expect one more future.
+    fn add(&self, py: Python<'_>, future: Py<Future>) -> PyResult<()> {
+        let mut state = self.state()?;
+        if pool::check_origin(py, future.get().origin()).is_err() {
+            state.vetted_in = None;
+        }
+        let number = state.free.pop().unwrap_or(state.futures.len());
+        if future.get().promise.lock().count(&self.tally, number) {
+            state.unsettled += 1;
+        } else {
+            state.ready.push_back(number);
+        }
+        if number == state.futures.len() {
+            state.futures.push(Some(future));
+        } else {
+            state.futures[number] = Some(future);
+        }
+        Ok(())
     }
 
     fn __iter__(slf: Py<Self>) -> Py<Self> {
@@ -187,7 +218,9 @@ impl Completions {
             state.unsettled -= settled.len();
             state.ready.extend(settled);
         }
-        Ok(state.ready.pop_front().and_then(|number| state.futures[number].take()))
+        let Some(number) = state.ready.pop_front() else { return Ok(None) };
+        state.free.push(number);
+        Ok(state.futures[number].take())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

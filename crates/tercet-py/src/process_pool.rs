@@ -197,6 +197,14 @@ impl ProcessPool {
         self.office()?.submit_each(Limits::of(timeout, retries)?, r#fn, items)
     }
 
+    /// Allow for more workers, which are started as there are tasks for them.
+    fn _grow(&self, py: Python<'_>, limit: usize) -> PyResult<()> {
+        let office = self.office()?;
+        office.check(py)?;
+        office.desk().fleet.grow(limit);
+        Ok(office.bell.ring().map_err(Error::from)?)
+    }
+
     /// Start all workers now, whether there are tasks for them or not. `fn` is what they prepare for.
     fn _start(&self, r#fn: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = r#fn.py();

@@ -29,43 +29,48 @@ use crate::plain;
 ///     ledger of those.
 /// settle
 ///     Called first; if it raises, the pool is told that this worker is unfit.
+/// run
+///     Called with a call that is packed with its function; returns whether it failed, and what it came to, packed.
 /// parcel
-///     The module `tercet.parcel`, or a copy of it.
+///     The module `tercet.parcel`, or a copy of it, for a worker that is told of functions.
 #[pyfunction]
+#[pyo3(signature = (fds, settle, run, parcel=None))]
 pub(crate) fn serve(
     py: Python<'_>,
     fds: Vec<RawFd>,
     settle: &Bound<'_, PyAny>,
-    parcel: &Bound<'_, PyAny>,
+    run: Bound<'_, PyAny>,
+    parcel: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     // SAFETY: the caller passes descriptors that nobody else in this process owns.
     let fds: Vec<OwnedFd> = fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect();
     names::watch_forks(py)?;
     let servant = Servant::new(fds).map_err(Error::from)?;
-    let hands = Hands::of(parcel)?;
+    let hands = Hands { run, parcel: parcel.map(Parcels::of).transpose()? };
     servant.ok_or_else(|| PyValueError::new_err("a worker is given 3 or 7 descriptors"))?.work(py, settle, &hands)
 }
 
 /// How long a result may lie in the ring before the pool is woken for it, while there are more tasks to run.
 const UNHEARD_NS: u64 = 100_000;
 
-/// What is done in Python: functions of `tercet.parcel`.
+/// What is done in Python.
 struct Hands<'py> {
     /// `run(parcel)`: runs a call that is packed with its function. Whether it failed, and what it came to, packed.
     run: Bound<'py, PyAny>,
-    /// `pack_result(value)`: the same for a result that is not plain.
+    parcel: Option<Parcels<'py>>,
+}
+
+/// Functions of `tercet.parcel`.
+struct Parcels<'py> {
+    /// `pack_result(value)`: whether that failed, and a result that is not plain, packed.
     pack_result: Bound<'py, PyAny>,
     /// `pack_error(error)`.
     pack_error: Bound<'py, PyAny>,
 }
 
-impl<'py> Hands<'py> {
+impl<'py> Parcels<'py> {
     fn of(parcel: &Bound<'py, PyAny>) -> PyResult<Self> {
-        Ok(Self {
-            run: parcel.getattr("run")?,
-            pack_result: parcel.getattr("pack_result")?,
-            pack_error: parcel.getattr("pack_error")?,
-        })
+        Ok(Self { pack_result: parcel.getattr("pack_result")?, pack_error: parcel.getattr("pack_error")? })
     }
 }
 
@@ -146,10 +151,11 @@ impl Servant {
         let (has_failed, packed) = if place == 0 {
             hands.run.call1((Parcel::new(call),))?.extract()?
         } else {
+            let parcel = hands.parcel.as_ref().ok_or(Fault::Garbled)?;
             match self.call(py, place, call) {
                 Ok(value) if plain::is_plain(&value) => (false, plain::dumps(&value)?.into_any()),
-                Ok(value) => hands.pack_result.call1((value,))?.extract()?,
-                Err(error) => (true, hands.pack_error.call1((error.into_value(py),))?),
+                Ok(value) => parcel.pack_result.call1((value,))?.extract()?,
+                Err(error) => (true, parcel.pack_error.call1((error.into_value(py),))?),
             }
         };
         let ended_ns = now_ns();

@@ -250,6 +250,11 @@ impl<J> Fleet<J> {
         self.limit = self.members.len();
     }
 
+    /// Allows for more members.
+    pub fn grow(&mut self, limit: usize) {
+        self.limit = self.limit.max(limit);
+    }
+
     /// How many members there may be.
     pub fn limit(&self) -> usize {
         self.limit
@@ -358,6 +363,17 @@ mod tests {
         fleet.submit(2);
         assert_eq!(moves(&mut fleet), [Move::Hire(2), Move::Send(2)]);
         assert_eq!(fleet.waiting(), 1, "one that is starting gets one task");
+    }
+
+    #[test]
+    fn a_fleet_that_may_grow_hires_for_what_waits() {
+        let mut fleet = started(1, 2 * AHEAD_NS);
+        (0..3).for_each(|number| fleet.submit(number));
+        assert_eq!(moves(&mut fleet), [Move::Send(1)]);
+        fleet.grow(2);
+        assert_eq!(moves(&mut fleet), [Move::Hire(2), Move::Send(2)]);
+        fleet.grow(1);
+        assert_eq!(fleet.limit(), 2);
     }
 
     #[test]
