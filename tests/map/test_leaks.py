@@ -32,6 +32,15 @@ def belongings() -> tuple[set[threading.Thread], set[int], int]:
     return set(threading.enumerate()), children(), len(os.listdir("/proc/self/fd"))
 
 
+def assert_as_before(before: tuple[set[threading.Thread], set[int], int]) -> None:
+    """Nothing is left, once the threads that are about to end have ended."""
+    for thread in set(threading.enumerate()) - before[0]:
+        thread.join(60)
+    after = belongings()
+    assert after[0] <= before[0]
+    assert after[1:] == before[1:]
+
+
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("how", ["to the end", "break", "error", "close"])
 def test_a_map_leaves_nothing_behind(tasks: ModuleType, model: str | None, how: str) -> None:
@@ -50,11 +59,7 @@ def test_a_map_leaves_nothing_behind(tasks: ModuleType, model: str | None, how: 
             if how == "close":
                 results.close()
         del results
-    for thread in set(threading.enumerate()) - before[0]:
-        thread.join(60)
-    after = belongings()
-    assert after[0] <= before[0]
-    assert after[1:] == before[1:]
+    assert_as_before(before)
 
 
 async def answer(x: int) -> int:
@@ -67,9 +72,7 @@ def test_a_map_of_coroutines_leaves_nothing_behind() -> None:
     for _ in range(3):
         assert list(tercet.map(answer, range(100))) == list(range(100))
         next(tercet.map(answer, itertools.count()))
-    after = belongings()
-    assert after[0] <= before[0]
-    assert after[1:] == before[1:]
+    assert_as_before(before)
 
 
 @pytest.mark.parametrize("model", MODELS)
