@@ -24,6 +24,7 @@ use pyo3::types::{PyDict, PyTuple};
 use tercet_sched::Wakes;
 use tercet_shm::{Bell, State, Woken};
 
+use crate::call;
 use crate::colleague::Colleague;
 use crate::desk::{Chores, Desk, Order, Stage};
 use crate::door::Door;
@@ -47,15 +48,17 @@ pub(crate) struct Leader(pub(crate) Arc<Office>);
 impl Leader {
     /// Read what the workers send until the pool is shut down and all is done.
     fn lead(&self, py: Python<'_>) {
-        loop {
-            let chores = py.outside(|| self.0.watch());
-            let is_over = chores.is_over;
-            self.0.attend(py, chores);
-            if is_over {
-                break;
+        call::guarded(|| {
+            loop {
+                let chores = py.outside(|| self.0.watch());
+                let is_over = chores.is_over;
+                self.0.attend(py, chores);
+                if is_over {
+                    break;
+                }
             }
-        }
-        self.see_off(py);
+            self.see_off(py);
+        });
     }
 
     /// Take no more tasks.
@@ -174,7 +177,8 @@ impl ProcessPool {
         let future = names::future_type(py)?.call0()?.cast_into::<Future>()?;
         office.begin(py, r#fn)?;
         let store = office.desk().store.clone();
-        let packed = names::pack(py)?.call1((r#fn, args, kwargs));
+        let pack = names::pack(py)?;
+        let packed = call::guarded(|| pack.call1((r#fn, args, kwargs)));
         let call = match packed.and_then(|packed| Freight::load(&packed, store.as_ref())) {
             Ok(call) => call,
             Err(error) => {
