@@ -204,6 +204,21 @@ def test_a_timer_is_never_early(own_loop: tercet.EventLoop) -> None:
     assert min(late) >= 0
 
 
+@pytest.mark.parametrize("schedule", ["call_soon", "call_later"])
+def test_a_handle_that_goes_tells_those_who_refer_to_it(loop: Loop, schedule: str) -> None:
+    delay = (0,) if schedule == "call_later" else ()
+    handle = getattr(loop, schedule)(*delay, lambda: None)
+    while_alive: list[bool] = []
+    reference = weakref.ref(handle, lambda reference: while_alive.append(reference() is not None))
+    assert reference() is handle
+    while not while_alive:
+        turn(loop)
+        handle = None
+        gc.collect()
+    assert while_alive == [False]
+    assert reference() is None
+
+
 def test_timers_that_are_called_off_do_not_pile_up(own_loop: tercet.EventLoop) -> None:
     class Held:
         pass
