@@ -125,11 +125,6 @@ pub(super) unsafe fn free(object: Raw) {
     }
 }
 
-/// The table that says where weak references are.
-pub(super) fn weak_references_at(offset: usize) -> *mut c_void {
-    leak(vec![place(c"__weaklistoffset__", offset)], ffi::PyMemberDef::default())
-}
-
 /// The table that says where weak references are, and where a dictionary for the attributes of others.
 pub(super) fn places(weak_references: usize, dict: usize) -> *mut c_void {
     let places = vec![place(c"__weaklistoffset__", weak_references), place(c"__dictoffset__", dict)];
