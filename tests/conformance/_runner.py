@@ -1,6 +1,6 @@
 """Runs a suite of CPython's in this interpreter, and writes down what became of each test.
 
-`threads.py` and `processes.py` start it, in an interpreter that `_site/sitecustomize.py` has prepared. Every test that
+`_rows.py` starts it, in an interpreter that `_site/sitecustomize.py` has prepared. Every test that
 starts and every result is a line of JSON, written at once: a test that never ends is known by having no result.
 """
 
@@ -22,7 +22,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-FUTURES = "test.test_concurrent_futures"
 # Tests of processes and of interpreters that do not say by an `executor_type` what they are about.
 OTHER_ENGINES = ("ProcessPool", "InterpreterPool", "FailingInitializerResources", "AsyncioLoop")
 
@@ -33,7 +32,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--limit", type=float, required=True, help="seconds for one test")
     parser.add_argument("--repeat", type=int, default=1)
-    parser.add_argument("--suite", default=FUTURES)
+    parser.add_argument("--suite", required=True)
     parser.add_argument("--method", default="", help="a start method, for tests of processes")
     parser.add_argument("--classes", default="", help="classes of tests, divided by commas")
     parser.add_argument("patterns", nargs="*")
@@ -42,18 +41,17 @@ def main() -> int:
     fit_the_support()
     confirm()
     known = {json.loads(line)["test"] for line in options.results.read_text().splitlines()}
-    prefix = "" if options.method else f"{FUTURES}."
     chosen = [
         test
         for test in tests_of(options.suite)
         if is_of(test, options.method, options.classes)
         and is_chosen(test.id(), options.patterns)
-        and name_of(test, prefix) not in known
+        and name_of(test) not in known
     ]
     with options.results.open("a") as file:
 
         def result(*words: Any) -> unittest.TextTestResult:
-            return Noted(*words, file, options.limit, prefix)
+            return Noted(*words, file, options.limit)
 
         runner = unittest.TextTestRunner(verbosity=2, resultclass=result)
         for _ in range(options.repeat):
@@ -78,14 +76,11 @@ def fit_the_support() -> None:
 
 def confirm() -> None:
     """Make sure that the tests meet tercet's classes, here and in the interpreters that they start."""
-    names = os.environ.get("TERCET_CONFORMANCE_NAMES", "").split()
-    pairs = [f"concurrent.futures.{name}=tercet.{name}" for name in names]
-    pairs += os.environ.get("TERCET_CONFORMANCE_PAIRS", "").split()
-    for theirs, _, ours in (pair.partition("=") for pair in pairs):
-        modules = ", ".join(name.rpartition(".")[0] for name in (theirs, ours))
-        check = f"import {modules}; assert {theirs} is {ours}"
-        exec(check)
-        importlib.import_module("test.support.script_helper").assert_python_ok("-c", check)
+    pairs = [pair.split("=") for pair in os.environ.get("TERCET_CONFORMANCE_PAIRS", "").split()]
+    modules = sorted({name.rpartition(".")[0] for pair in pairs for name in pair})
+    check = "\n".join([*(f"import {name}" for name in modules), *(f"assert {a} is {b}" for a, b in pairs)])
+    exec(check)
+    importlib.import_module("test.support.script_helper").assert_python_ok("-c", check)
 
 
 def tests_of(name: str) -> Iterator[unittest.TestCase]:
@@ -121,7 +116,7 @@ def is_of(test: unittest.TestCase, method: str, classes: str) -> bool:
     return getattr(kind, "executor_type", None) is ProcessPoolExecutor and getattr(kind, "ctx", None) == method
 
 
-def name_of(test: unittest.TestCase, prefix: str) -> str:
+def name_of(test: unittest.TestCase, prefix: str = "") -> str:
     """Return what the lists call a test: with no prefix to be cut, its class and its own name."""
     return test.id().removeprefix(prefix) if prefix else ".".join(test.id().rsplit(".", 2)[1:])
 
@@ -152,7 +147,9 @@ def end_executors() -> None:
 class Noted(unittest.TextTestResult):
     """Results, each written down as it comes. A test that takes too long shows its stacks and ends the run."""
 
-    def __init__(self, stream: Any, descriptions: bool, verbosity: int, file: Any, limit: float, prefix: str) -> None:
+    def __init__(
+        self, stream: Any, descriptions: bool, verbosity: int, file: Any, limit: float, prefix: str = ""
+    ) -> None:
         super().__init__(stream, descriptions, verbosity)
         self.file = file
         self.limit = limit

@@ -61,6 +61,7 @@ class Suite:
     options: list[str] = field(default_factory=list)
     services: list[str] = field(default_factory=list)
     remove: list[str] = field(default_factory=list)
+    blockers: dict[str, str] = field(default_factory=dict)
 
     @property
     def source(self) -> Path:
@@ -161,6 +162,7 @@ class Trial:
             Path(folder, "only.txt").write_text("\n".join(only))
             env["TERCET_CONFORMANCE_ONLY"] = str(Path(folder, "only.txt"))
         options = [option.format(**self.ports) for option in self.suite.options]
+        options += [f"--deselect={test}" for test in self.suite.blockers]
         if self.filter:
             options += ["-k", self.filter]
         pytest = [self.suite.python, "-m", "pytest", "-q", "-p", "noted_by_pytest", "--timeout", LIMIT_S, *options]

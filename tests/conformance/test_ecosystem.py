@@ -21,6 +21,7 @@ def test_a_suite_is_pinned_and_knows_its_servers(suite: ecosystem.Suite) -> None
     assert re.fullmatch(r"\d+(\.\d+)+", suite.version)
     assert suite.tests
     assert set(suite.services) <= set(_servers.SERVICES)
+    assert all(why.endswith(".") for why in suite.blockers.values())
 
 
 class Played:

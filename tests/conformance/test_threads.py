@@ -13,6 +13,7 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parent))
 
 import _results
+import _rows
 import _run
 import _suite
 import threads
@@ -32,13 +33,13 @@ SLICE = (
 
 
 @pytest.mark.skipif(
-    _suite.is_missing(Path(sys.executable), threads.SUITE) and not _suite.stored(VERSION),
+    _suite.is_missing(Path(sys.executable), _rows.SUITE) and not _suite.stored(VERSION),
     reason=f"this Python {VERSION} came without CPython's tests; `./x conformance threads` fetches them",
 )
-@pytest.mark.parametrize("name", threads.PASSES)
+@pytest.mark.parametrize("name", threads.TABLE.rows)
 def test_the_tests_of_the_standard_library_pass(name: str) -> None:
-    words = [sys.executable, HERE / "threads.py", "--no-fetch", "--pass", name, "--limit", "60", *SLICE]
-    answer = subprocess.run(words, capture_output=True, text=True, timeout=110, check=False)
+    words = [sys.executable, HERE / "threads.py", "--no-fetch", "--no-baseline", "--limit", "60", "--row", name]
+    answer = subprocess.run([*words, *SLICE], capture_output=True, text=True, timeout=110, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     ran = int(answer.stdout.splitlines()[1].split()[-5])
     assert ran >= 30, answer.stdout
@@ -47,7 +48,7 @@ def test_the_tests_of_the_standard_library_pass(name: str) -> None:
 def test_every_exception_has_a_reason() -> None:
     table = tomllib.loads((HERE / "threads.toml").read_text())
     for entry in table.get("exception", ()):
-        assert set(entry) <= {"test", "on", "why"}
+        assert set(entry) <= {"test", "row", "on", "why"}
         assert entry["why"].endswith(".")
 
 

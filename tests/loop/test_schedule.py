@@ -15,6 +15,8 @@ import pytest
 import tercet
 
 Loop = asyncio.AbstractEventLoop
+RUNS_HANDLER_IN_CONTEXT = hasattr(asyncio.Handle, "get_context")
+"""Since Python 3.12 a handle tells its context, and the loop enters it for the exception handler."""
 
 
 def turn(loop: Loop) -> None:
@@ -95,13 +97,25 @@ def test_contexts(loop: Loop, method: str) -> None:
     assert variable.get() == "later"
 
 
-def test_an_error_goes_to_the_handler_outside_of_the_context(loop: Loop) -> None:
+def test_an_error_goes_to_the_handler_outside_of_what_the_callback_ran_in(loop: Loop) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="of the loop")
+    seen: list[str] = []
     reports: list[dict[str, Any]] = []
     context = contextvars.copy_context()
-    loop.set_exception_handler(lambda _, report: context.run(reports.append, report))
+    context.run(variable.set, "of the callback")
+
+    def handler(_: Loop, report: dict[str, Any]) -> None:
+        seen.append(variable.get())
+        if not RUNS_HANDLER_IN_CONTEXT:
+            # Nobody has entered it.
+            context.run(seen.append, "entered")
+        reports.append(report)
+
+    loop.set_exception_handler(handler)
     handle = loop.call_soon(lambda: 1 // 0, context=context)
     loop.call_soon(reports.append, {}, context=context)
     turn(loop)
+    assert seen == (["of the callback"] if RUNS_HANDLER_IN_CONTEXT else ["of the loop", "entered"])
     assert isinstance(reports[0]["exception"], ZeroDivisionError)
     assert reports[0]["handle"] is handle
     assert reports[0]["message"].startswith("Exception in callback test_an_error")
@@ -188,6 +202,21 @@ def test_a_timer_is_never_early(own_loop: tercet.EventLoop) -> None:
         own_loop.call_at(when, note, when)
     own_loop.run_forever()
     assert min(late) >= 0
+
+
+@pytest.mark.parametrize("schedule", ["call_soon", "call_later"])
+def test_a_handle_that_goes_tells_those_who_refer_to_it(loop: Loop, schedule: str) -> None:
+    delay = (0,) if schedule == "call_later" else ()
+    handle = getattr(loop, schedule)(*delay, lambda: None)
+    while_alive: list[bool] = []
+    reference = weakref.ref(handle, lambda reference: while_alive.append(reference() is not None))
+    assert reference() is handle
+    while not while_alive:
+        turn(loop)
+        handle = None
+        gc.collect()
+    assert while_alive == [False]
+    assert reference() is None
 
 
 def test_timers_that_are_called_off_do_not_pile_up(own_loop: tercet.EventLoop) -> None:

@@ -345,6 +345,29 @@ def test_an_unclosed_transport_warns_and_is_closed(loop: Loop) -> None:
         assert far.recv(1) == b""
 
 
+def test_a_transport_takes_attributes_and_methods_of_others(loop: Loop) -> None:
+    class Held:
+        pass
+
+    async def main() -> weakref.ref[Any]:
+        protocol, far = await connected()
+        transport, written = protocol.transport, []
+        transport.write = written.append
+        transport.held, transport.itself = Held(), transport
+        transport.write(b"one")
+        del transport.write
+        transport.write(b"two")
+        transport.close()
+        await protocol.lost
+        assert (written, far.recv(10)) == ([b"one"], b"two")
+        far.close()
+        return weakref.ref(transport.held)
+
+    gone = loop.run_until_complete(main())
+    gc.collect()
+    assert gone() is None
+
+
 def test_cycles_of_transports_are_collected(loop: Loop) -> None:
     async def main() -> weakref.ref[Any]:
         protocol, far = await connected()

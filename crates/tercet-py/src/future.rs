@@ -23,6 +23,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use tercet_sched::{Locked, Promise, State, Ticket, Wakes};
 
+use crate::call;
 use crate::freight::{Packed, Parcel};
 use crate::names;
 use crate::pause::{self, Deadline};
@@ -48,7 +49,7 @@ impl Packed {
     /// Ctrl-C meanwhile. What else goes wrong is the outcome.
     fn unpack(self: &Arc<Self>, py: Python<'_>) -> PyResult<Outcome> {
         let unpacked = if self.has_failed {
-            names::unpack_error(py).and_then(|unpack| unpack.call1((Parcel::new(Arc::clone(self)),)))
+            names::unpack_error(py).and_then(|unpack| call::guarded(|| unpack.call1((Parcel::new(Arc::clone(self)),))))
         } else {
             self.rebuild(py)
         };
@@ -121,12 +122,14 @@ fn change<R>(slf: &Bound<'_, Future>, act: impl FnOnce(&mut LockedFuture<'_>) ->
             Some(condition) => condition.clone_ref(py).into_bound(py),
         }
     };
-    condition.call_method0("acquire")?;
-    let (news, result) = act(&mut future.promise.lock());
-    let told = Future::tell(slf, &condition, news);
-    condition.call_method0("release")?;
-    told?;
-    Ok(result)
+    call::guarded(|| {
+        condition.call_method0("acquire")?;
+        let (news, result) = act(&mut future.promise.lock());
+        let told = Future::tell(slf, &condition, news);
+        condition.call_method0("release")?;
+        told?;
+        Ok(result)
+    })
 }
 
 impl Future {
@@ -308,7 +311,7 @@ fn take_callbacks(locked: &mut LockedFuture<'_>) -> Vec<Py<PyAny>> {
 fn call_back(slf: &Bound<'_, Future>, callbacks: Vec<Py<PyAny>>) -> PyResult<()> {
     let py = slf.py();
     for callback in callbacks {
-        if let Err(error) = crate::call::call_one(callback.bind(py), slf.as_any()) {
+        if let Err(error) = call::call_one(callback.bind(py), slf.as_any()) {
             if !error.is_instance_of::<pyo3::exceptions::PyException>(py) {
                 return Err(error);
             }

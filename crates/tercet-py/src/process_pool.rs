@@ -23,6 +23,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use tercet_sched::Wakes;
 use tercet_shm::{Bell, State, Woken};
 
+use crate::call;
 use crate::colleague::Colleague;
 use crate::desk::{Chores, Desk, Stage};
 use crate::door::Door;
@@ -46,15 +47,17 @@ pub(crate) struct Leader(pub(crate) Arc<Office>);
 impl Leader {
     /// Read what the workers send until the pool is shut down and all is done.
     fn lead(&self, py: Python<'_>) {
-        loop {
-            let chores = py.outside(|| self.0.watch());
-            let is_over = chores.is_over;
-            self.0.attend(py, chores);
-            if is_over {
-                break;
+        call::guarded(|| {
+            loop {
+                let chores = py.outside(|| self.0.watch());
+                let is_over = chores.is_over;
+                self.0.attend(py, chores);
+                if is_over {
+                    break;
+                }
             }
-        }
-        self.see_off(py);
+            self.see_off(py);
+        });
     }
 
     /// Take no more tasks.

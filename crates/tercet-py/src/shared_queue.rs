@@ -25,6 +25,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use tercet_shm::{Access, Parts, Queue, Segment, Turn};
 
+use crate::call;
 use crate::door::Door;
 use crate::error::Error;
 use crate::names;
@@ -275,7 +276,8 @@ impl SharedQueue {
     /// Put an object at the end: whether there was room in time.
     #[pyo3(signature = (obj, block=true, timeout=None))]
     fn _put(&self, obj: &Bound<'_, PyAny>, block: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
-        self.send(obj, deadline(block, timeout)?)
+        let deadline = deadline(block, timeout)?;
+        call::guarded(|| self.send(obj, deadline))
     }
 
     /// Put an object at the end.
@@ -303,14 +305,15 @@ impl SharedQueue {
         let py = slf.py();
         Self::check_open(slf)?;
         slf.get().is_used.store(true, Ordering::Relaxed);
-        match slf.get().send(obj, deadline(block, timeout)?) {
+        let deadline = deadline(block, timeout)?;
+        call::guarded(|| match slf.get().send(obj, deadline) {
             Ok(true) => Ok(()),
             Ok(false) => Err(names::error(names::full(py), None)),
             Err(error) if error.is_instance_of::<pyo3::exceptions::PyException>(py) => {
                 slf.call_method1("_refused", (error.into_value(py), obj)).map(drop)
             }
             Err(error) => Err(error),
-        }
+        })
     }
 
     /// Take the object at the front.
@@ -336,7 +339,7 @@ impl SharedQueue {
         let py = slf.py();
         Self::check_open(slf)?;
         match slf.get().pop(py, deadline(block, timeout)?)? {
-            Some(message) => message.unpack(py),
+            Some(message) => call::guarded(|| message.unpack(py)),
             None => Err(names::error(names::empty(py), None)),
         }
     }

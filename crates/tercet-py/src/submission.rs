@@ -114,11 +114,12 @@ impl Office {
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
         let named = if kwargs.is_none() { self.repertoire.find(function)? } else { None };
         let Some(named) = named else {
-            return Freight::load(&names::pack(py)?.call1((function, args, kwargs))?, store);
+            let pack = names::pack(py)?;
+            return Freight::load(&call::guarded(|| pack.call1((function, args, kwargs)))?, store);
         };
         let packed = match plain::dump_args(args) {
             Some(bytes) => Freight::short(bytes?),
-            None => Freight::load(&names::pack_args(py)?.call1((args,))?, store)?,
+            None => Freight::load(&call::call_one(&names::pack_args(py)?, args)?, store)?,
         };
         Ok(packed.of(named))
     }

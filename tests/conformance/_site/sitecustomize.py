@@ -1,8 +1,7 @@
 """Puts tercet's classes in the place of the standard library's, in this interpreter and in those that tests start.
 
 An interpreter reads this file as it starts, because its folder is on `PYTHONPATH`. What is replaced, and where the
-tests are that the interpreter came without, is said by variables of the environment: see `threads.py`,
-`processes.py` and `loop.py`.
+tests are that the interpreter came without, is said by variables of the environment: see `_rows.py` and `loop.py`.
 """
 
 from __future__ import annotations
@@ -11,21 +10,8 @@ import os
 import sys
 
 
-def replace_all(names: list[str]) -> None:
-    """Replace these names of `concurrent.futures` by those of tercet."""
-    if names:
-        import concurrent.futures.thread
-
-        import tercet
-
-        for name in names:
-            for module in (concurrent.futures, concurrent.futures._base, concurrent.futures.thread):
-                if module is concurrent.futures or hasattr(module, name):
-                    setattr(module, name, getattr(tercet, name))
-
-
 def replace_pairs(pairs: list[str]) -> None:
-    """Replace what is named on the left by what is named on the right."""
+    """Replace what is named on the left by what is named on the right, where it is and in the package above."""
     from importlib import import_module
 
     found = []
@@ -34,10 +20,10 @@ def replace_pairs(pairs: list[str]) -> None:
         # All of ours first: they are made of what they replace.
         found.append((import_module(theirs[0]), theirs[2], getattr(import_module(ours[0]), ours[2])))
     for module, name, ours in found:
-        setattr(module, name, ours)
-        package = import_module(module.__name__.rpartition(".")[0])
-        if hasattr(package, name) and isinstance(getattr(package, name), type):
-            setattr(package, name, ours)
+        theirs = getattr(module, name)
+        for place in (module, import_module(module.__name__.rpartition(".")[0])):
+            if getattr(place, name, None) is theirs:
+                setattr(place, name, ours)
 
 
 def find_tests(folder: str) -> None:
@@ -58,7 +44,6 @@ def place_loop(name: str) -> None:
 
 for hidden in os.environ.get("TERCET_CONFORMANCE_HIDDEN", "").split():
     sys.modules[hidden] = None  # type: ignore[assignment]
-replace_all(os.environ.get("TERCET_CONFORMANCE_NAMES", "").split())
 replace_pairs(os.environ.get("TERCET_CONFORMANCE_PAIRS", "").split())
 find_tests(os.environ.get("TERCET_CONFORMANCE_TESTS", ""))
 place_loop(os.environ.get("TERCET_CONFORMANCE_LOOP", ""))

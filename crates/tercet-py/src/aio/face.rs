@@ -16,6 +16,7 @@ use super::errand::Errand;
 use super::turn::Turn;
 use super::watch::run_foreign;
 use super::{datagram, guard, handle, listener, pipe, stream};
+use crate::call;
 
 /// Lets the loop go, whatever becomes of its turns.
 struct Owned<'a>(&'a LoopCore);
@@ -56,12 +57,14 @@ impl LoopCore {
         let watch = is_for_ever.then(|| guard::watch(slf));
         core.asked_ns.set(0);
         let turn = Turn::new(slf);
-        let result = loop {
-            let result = turn.run();
-            if result.is_err() || core.is_stopping.get() || !is_for_ever {
-                break result;
+        let result = call::guarded(|| {
+            loop {
+                let result = turn.run();
+                if result.is_err() || core.is_stopping.get() || !is_for_ever {
+                    break result;
+                }
             }
-        };
+        });
         drop(watch);
         drop(owned);
         result

@@ -102,10 +102,11 @@ pub(super) fn method_fast(
 /// # Safety
 /// The object is being deallocated, and its type may have weak references.
 pub(super) unsafe fn clear_weakrefs(object: Raw) {
-    // SAFETY: as asked for above; an offset of zero says that there are none.
+    // SAFETY: as asked for above; an offset of zero says that there are none, and since Python 3.12 one below zero that the
+    // place is in front of the object.
     unsafe {
         let offset = (*ffi::Py_TYPE(object)).tp_weaklistoffset;
-        if offset > 0 && !(*object.byte_offset(offset).cast::<Raw>()).is_null() {
+        if offset != 0 && !(*object.byte_offset(offset).cast::<Raw>()).is_null() {
             ffi::PyObject_ClearWeakRefs(object);
         }
     }
@@ -140,11 +141,6 @@ pub(super) unsafe fn free(object: Raw) {
         ffi::PyObject_GC_Del(object.cast());
         ffi::Py_DECREF(class.cast());
     }
-}
-
-/// The table that says where weak references are.
-pub(super) fn weak_references_at(offset: usize) -> *mut c_void {
-    leak(vec![place(c"__weaklistoffset__", offset)], ffi::PyMemberDef::default())
 }
 
 /// The table that says where weak references are, and where a dictionary for the attributes of others.

@@ -19,6 +19,7 @@
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use pyo3::exceptions::PyConnectionError;
@@ -80,6 +81,8 @@ pub(super) struct Stream {
     pub(super) empty_waiter: Slot,
     /// What `connection_lost` is to be told.
     error: Slot,
+    /// Attributes that others give it.
+    dict: Slot,
     /// -1 once it is closed.
     pub(super) fd: Cell<i32>,
     pub(super) flags: Flags,
@@ -107,7 +110,8 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     ];
     // The place of weak references is behind the fields.
     let weak_references = offset + size_of::<Stream>();
-    slots.push(kind::slot(ffi::Py_tp_members, kind::weak_references_at(weak_references)));
+    let places = kind::places(weak_references, offset + offset_of!(Stream, dict));
+    slots.push(kind::slot(ffi::Py_tp_members, places));
     slots.push(kind::slot(0, std::ptr::null_mut()));
     let size = weak_references + size_of::<Raw>();
     let class = kind::make(py, c"tercet._tercet.StreamTransport", &base, size, &mut slots)?;
@@ -189,6 +193,7 @@ fn allocate<'a>(py: Python<'_>) -> PyResult<(Bound<'_, PyAny>, &'a Stream)> {
             waiter: empty(),
             empty_waiter: empty(),
             error: empty(),
+            dict: empty(),
             fd: Cell::new(-1),
             flags: Flags::new(0),
             lost_count: Cell::new(0),
@@ -214,10 +219,23 @@ impl Stream {
         self.lost_count.get() != 0
     }
 
-    fn all(&self) -> [&Slot; 11] {
-        let Self { owner, protocol, context, feed, reader, server, socket, extra, waiter, empty_waiter, error, .. } =
-            self;
-        [owner, protocol, context, feed, reader, server, socket, extra, waiter, empty_waiter, error]
+    fn all(&self) -> [&Slot; 12] {
+        let Self {
+            owner,
+            protocol,
+            context,
+            feed,
+            reader,
+            server,
+            socket,
+            extra,
+            waiter,
+            empty_waiter,
+            error,
+            dict,
+            ..
+        } = self;
+        [owner, protocol, context, feed, reader, server, socket, extra, waiter, empty_waiter, error, dict]
     }
 }
 
