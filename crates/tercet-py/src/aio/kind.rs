@@ -112,10 +112,10 @@ pub(super) fn method_fast(
 /// # Safety
 /// The object is being deallocated, and its type may have weak references.
 pub(super) unsafe fn clear_weakrefs(object: Raw) {
-    // SAFETY: as asked for above; an offset of zero says that there are none.
+    // SAFETY: as asked for above; an offset of zero says that there are none, and since Python 3.12 one below zero that the
+    // place is in front of the object.
     unsafe {
         let offset = (*ffi::Py_TYPE(object)).tp_weaklistoffset;
-        // Since 3.12 the place may be before the object.
         if offset != 0 && !(*object.byte_offset(offset).cast::<Raw>()).is_null() {
             ffi::PyObject_ClearWeakRefs(object);
         }
