@@ -308,6 +308,102 @@ def test_cycles_through_handles_are_collected(make_loop: Any) -> None:
     assert gone() is None
 
 
+class Keeper:
+    """Something that keeps the handles of its own method: part of a cycle as long as a handle has its call."""
+
+    handles: list[Any]
+
+    def called(self, *args: object) -> None:
+        pass
+
+
+KEPT: contextvars.ContextVar[Any] = contextvars.ContextVar("KEPT")
+
+
+@pytest.mark.parametrize("ending", ["run", "raises", "due", "letter", "cancelled", "cancelled timers"])
+def test_a_handle_that_outlives_its_wait_can_be_garbage(loop: Loop, ending: str) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    def schedule(keeper: Keeper) -> list[Any]:
+        # A handle keeps its context even when it has lost its call.
+        context = contextvars.copy_context()
+        context.run(KEPT.set, keeper)
+        if ending == "due":
+            return [loop.call_later(0, keeper.called, context=context)]
+        if ending == "cancelled timers":
+            return [loop.call_later(3600, keeper.called, context=context) for _ in range(100)]
+        if ending == "letter":
+            handles: list[Any] = []
+            send = lambda: handles.append(loop.call_soon_threadsafe(keeper.called, context=context))  # noqa: E731
+            thread = threading.Thread(target=send)
+            thread.start()
+            thread.join()
+            return handles
+        return [loop.call_soon(fail if ending == "raises" else keeper.called, context=context)]
+
+    async def main() -> weakref.ref[Keeper]:
+        keeper = Keeper()
+        keeper.handles = schedule(keeper)
+        if ending.startswith("cancelled"):
+            for handle in keeper.handles:
+                handle.cancel()
+        await asyncio.sleep(0.001)
+        return weakref.ref(keeper)
+
+    loop.set_exception_handler(lambda *_: None)
+    gone = loop.run_until_complete(main())
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_loop_that_nobody_closes_is_garbage_with_all_that_waits_in_it(make_loop: Any) -> None:
+    def run() -> weakref.ref[Keeper]:
+        loop, keeper = make_loop(), Keeper()
+
+        def schedule() -> None:
+            soon = loop.call_soon(keeper.called, loop)
+            letter = loop.call_soon_threadsafe(keeper.called, loop)
+            keeper.handles = [soon, letter, loop.call_later(3600, keeper.called, loop)]
+            loop.stop()
+
+        loop.call_soon(schedule)
+        loop.run_forever()
+        return weakref.ref(keeper)
+
+    gone = run()
+    gc.collect()
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("method", ["call_soon", "call_later"])
+def test_weak_references_to_handles_end_with_them(loop: Loop, method: str) -> None:
+    handle = loop.call_soon(print, "") if method == "call_soon" else loop.call_later(0, print, "")
+    gone: Any = weakref.ref(handle)
+    handle.cancel()
+    del handle
+    turn(loop)
+    turn(loop)
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_handle_tells_what_it_is(loop: Loop) -> None:
+    async def main() -> None:
+        context = contextvars.copy_context()
+        for handle in (loop.call_soon(abs, 1, context=context), loop.call_later(0, abs, 1, context=context)):
+            shown: Any = handle
+            assert (shown._callback, shown._args, shown._context, shown._loop) == (abs, (1,), context, loop)
+            assert (shown._cancelled, shown._source_traceback, shown._repr) == (False, None, None)
+            handle.cancel()
+            assert (shown._callback, shown._args, shown._cancelled) == (None, None, True)
+            assert (shown._context, shown._loop) == (context, loop)
+
+    loop.run_until_complete(main())
+
+
 def test_debug_mode_tells_where_a_handle_was_made(loop: Loop) -> None:
     loop.set_debug(True)
     handle = loop.call_soon(print)

@@ -150,7 +150,11 @@ impl LoopCore {
     pub(super) fn post(&self, handle: Bound<'_, PyAny>) {
         let handle = handle.unbind();
         let mut letter_box = self.letter_box.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(letter_box) = letter_box.as_mut() else { return };
+        let Some(letter_box) = letter_box.as_mut() else {
+            // SAFETY: letters are handles of ours.
+            unsafe { handle::tell_the_collector(handle.as_ptr()) };
+            return;
+        };
         letter_box.letters.push(handle);
         letter_box.waker.wake();
     }
@@ -192,9 +196,25 @@ impl LoopCore {
         let dead = self.timers.with(|timers| timers.sweep(lives));
         for timer in dead {
             let timer = timer.into_bound(py);
-            // SAFETY: as above.
-            unsafe { handle::Handle::of(timer.as_ptr()) }.leave_the_heap();
+            // SAFETY: as above; the reference is the heap's.
+            unsafe {
+                handle::Handle::of(timer.as_ptr()).leave_the_heap();
+                handle::settle(timer.as_ptr());
+            }
         }
+    }
+
+    /// Tells the collector of all handles that wait: the loop has ended its run, and may be garbage from now on.
+    pub(super) fn tell_the_collector(&self) {
+        // Telling it runs nothing. SAFETY: letters, such errands and the heap hold handles of ours only.
+        let tell = |handle: &Py<PyAny>| unsafe { handle::tell_the_collector(handle.as_ptr()) };
+        let letter_box = self.letter_box.lock().unwrap_or_else(PoisonError::into_inner);
+        letter_box.iter().flat_map(|letter_box| &letter_box.letters).for_each(tell);
+        drop(letter_box);
+        self.ready.with(|ready| {
+            ready.iter().filter(|errand| errand.is(handle::run)).for_each(|errand| tell(&errand.object));
+        });
+        self.timers.with(|timers| timers.iter().for_each(tell));
     }
 
     /// The open transport that owns a descriptor.

@@ -25,6 +25,7 @@ impl Drop for Owned<'_> {
     fn drop(&mut self) {
         self.0.pulse.rest();
         self.0.owner.set(0);
+        self.0.tell_the_collector();
     }
 }
 

@@ -1,7 +1,14 @@
 //! Handles: `asyncio.Handle` and `asyncio.TimerHandle` as the loop makes them.
 //!
-//! Both are real subclasses whose fields lie behind those of the base, which stay empty: attributes of the same names shadow them, so that
-//! what `asyncio` has in Python (`__repr__`, comparisons, `get_context`) works on ours.
+//! Both are real subclasses, so that what `asyncio` has in Python (`__repr__`, comparisons, `get_context`) works on ours. The base's own
+//! places hold the fields of the same names, and attributes shadow them; the other fields lie behind.
+//!
+//! The collector
+//! -------------
+//! Most handles live for a turn and are of one owner, the loop. For the collector to look at each of them again and again costs more than
+//! to make and run it. So a handle that is scheduled while the loop runs is *loose*: the collector does not know of it, and takes what
+//! it holds as held by somebody who lives, as the loop does. It is told of the handle when the loop lets go of it and somebody else does
+//! not ([`settle`]), and of all that wait when the loop ends its run. So no handle that could be part of garbage is loose.
 //!
 //! Rules of re-entrance
 //! --------------------
@@ -24,10 +31,12 @@ use super::object::{Raw, Slot, ends_the_loop};
 use super::turn::Turn;
 use crate::door::called;
 
-// Relaxed: all three are set once, while a lock is held that every reader has held since.
+// Relaxed: all four are set once, while a lock is held that every reader has held since.
 static PLAIN: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(std::ptr::null_mut());
 static TIMER: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(std::ptr::null_mut());
-static OFFSET: AtomicUsize = AtomicUsize::new(0);
+/// Where [`Named`] lies, and where [`More`].
+static NAMED: AtomicUsize = AtomicUsize::new(0);
+static MORE: AtomicUsize = AtomicUsize::new(0);
 
 /// So many arguments have a place; more are a tuple in the first.
 const INLINE: usize = 3;
@@ -37,35 +46,73 @@ const CANCELLED: u8 = 1;
 const RUNNING: u8 = 2;
 const IS_TIMER: u8 = 4;
 const SCHEDULED: u8 = 8;
+/// The collector does not know of it.
+const LOOSE: u8 = 16;
 
-/// The fields of a handle.
+/// The fields that the base has places for, in its order, which is that of their names.
 #[repr(C)]
-pub(super) struct Handle {
+struct Named {
+    /// Stays empty.
+    args: Slot,
     callback: Slot,
+    /// Stays empty.
+    cancelled: Slot,
     context: Slot,
     owner: Slot,
+    repr: Slot,
+    source_traceback: Slot,
+}
+
+/// Their names.
+const NAMES: [&str; 7] = ["_args", "_callback", "_cancelled", "_context", "_loop", "_repr", "_source_traceback"];
+
+/// The fields that lie behind those of the base.
+#[repr(C)]
+struct More {
     /// CPython may write to the place before the first argument during a call.
     before: Cell<Raw>,
     args: [Slot; INLINE],
     when: Slot,
-    source_traceback: Slot,
-    repr: Slot,
     count: Cell<u8>,
     flags: Cell<u8>,
+}
+
+/// The fields of a handle.
+#[derive(Clone, Copy)]
+pub(super) struct Handle<'a> {
+    named: &'a Named,
+    more: &'a More,
 }
 
 /// Makes both types; once.
 pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     let events = py.import("asyncio.events")?;
     let (plain, timer) = (events.getattr("Handle")?, events.getattr("TimerHandle")?);
-    let offset = kind::offset_behind(&timer)?.max(kind::offset_behind(&plain)?);
-    OFFSET.store(offset, Ordering::Relaxed);
-    let size = offset + size_of::<Handle>();
+    let behind = kind::offset_behind(&timer)?.max(kind::offset_behind(&plain)?);
+    // A version whose handles look different gets fields of our own.
+    let (named, more) = if has_places(&plain)? { (HEAD, behind) } else { (behind, behind + size_of::<Named>()) };
+    NAMED.store(named, Ordering::Relaxed);
+    MORE.store(more, Ordering::Relaxed);
+    let size = more + size_of::<More>();
     let plain = kind::make(py, c"tercet._tercet.Handle", &plain, size, &mut slots(false))?;
     let timer = kind::make(py, c"tercet._tercet.TimerHandle", &timer, size, &mut slots(true))?;
     PLAIN.store(plain.into_ptr().cast(), Ordering::Relaxed);
     TIMER.store(timer.into_ptr().cast(), Ordering::Relaxed);
     Ok(())
+}
+
+/// What every object begins with.
+const HEAD: usize = size_of::<ffi::PyObject>();
+
+/// Whether the base class has a place for each of the named fields, in their order.
+fn has_places(base: &Bound<'_, PyAny>) -> PyResult<bool> {
+    for (place, name) in NAMES.iter().enumerate() {
+        let expected = HEAD + place * size_of::<Slot>();
+        if kind::offset_of_member(&base.getattr(*name)?) != Some(expected) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn slots(is_timer: bool) -> Vec<ffi::PyType_Slot> {
@@ -107,56 +154,61 @@ fn slots(is_timer: bool) -> Vec<ffi::PyType_Slot> {
     slots
 }
 
-impl Handle {
+impl<'a> Handle<'a> {
     /// The fields of a handle of ours.
     ///
     /// # Safety
     /// The object is one that [`make`] made, and lives as long as the result is used.
-    pub(super) unsafe fn of<'a>(object: Raw) -> &'a Self {
+    pub(super) unsafe fn of(object: Raw) -> Self {
         // SAFETY: the fields lie there in every instance of both types.
-        unsafe { &*object.byte_add(OFFSET.load(Ordering::Relaxed)).cast::<Self>() }
+        unsafe {
+            Self {
+                named: &*object.byte_add(NAMED.load(Ordering::Relaxed)).cast::<Named>(),
+                more: &*object.byte_add(MORE.load(Ordering::Relaxed)).cast::<More>(),
+            }
+        }
     }
 
-    fn has(&self, flag: u8) -> bool {
-        self.flags.get() & flag != 0
+    fn has(self, flag: u8) -> bool {
+        self.more.flags.get() & flag != 0
     }
 
-    fn mark(&self, flag: u8) {
-        self.flags.set(self.flags.get() | flag);
+    fn mark(self, flag: u8) {
+        self.more.flags.set(self.more.flags.get() | flag);
     }
 
-    fn unmark(&self, flag: u8) {
-        self.flags.set(self.flags.get() & !flag);
+    fn unmark(self, flag: u8) {
+        self.more.flags.set(self.more.flags.get() & !flag);
     }
 
-    pub(super) fn is_cancelled(&self) -> bool {
+    pub(super) fn is_cancelled(self) -> bool {
         self.has(CANCELLED)
     }
 
     /// Says that it is no more in the heap of timers.
-    pub(super) fn leave_the_heap(&self) {
+    pub(super) fn leave_the_heap(self) {
         self.unmark(SCHEDULED);
     }
 
-    fn all(&self) -> [&Slot; 9] {
-        let [first, second, third] = &self.args;
-        let Self { callback, context, owner, when, source_traceback, repr, .. } = self;
-        [callback, context, owner, first, second, third, when, source_traceback, repr]
+    fn all(self) -> [&'a Slot; 9] {
+        let [first, second, third] = &self.more.args;
+        let Named { callback, context, owner, source_traceback, repr, .. } = self.named;
+        [callback, context, owner, first, second, third, &self.more.when, source_traceback, repr]
     }
 
-    fn forget_the_call(&self) {
-        let args = self.count.replace(0);
-        self.callback.clear();
+    fn forget_the_call(self) {
+        let args = self.more.count.replace(0);
+        self.named.callback.clear();
         if args != 0 {
-            self.args.iter().for_each(Slot::clear);
+            self.more.args.iter().for_each(Slot::clear);
         }
     }
 
-    fn args<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match self.count.get() {
-            TUPLE => Ok(self.args[0].or_none(py)),
+    fn args(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        match self.more.count.get() {
+            TUPLE => Ok(self.more.args[0].or_none(py)),
             count => {
-                let args = self.args[..usize::from(count)].iter().map(|arg| arg.or_none(py));
+                let args = self.more.args[..usize::from(count)].iter().map(|arg| arg.or_none(py));
                 Ok(PyTuple::new(py, args.collect::<Vec<_>>())?.into_any())
             }
         }
@@ -173,14 +225,19 @@ pub(super) struct Later<'a> {
 }
 
 impl Later<'_> {
-    /// Makes a handle.
-    pub(super) fn handle<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.make(py, PLAIN.load(Ordering::Relaxed), None)
+    /// Makes a handle. A loose one is about to enter a queue of a loop that runs.
+    pub(super) fn handle<'py>(&self, py: Python<'py>, is_loose: bool) -> PyResult<Bound<'py, PyAny>> {
+        self.make(py, PLAIN.load(Ordering::Relaxed), None, is_loose)
     }
 
     /// Makes the handle of a timer, which is about to enter the heap.
-    pub(super) fn timer<'py>(&self, py: Python<'py>, when: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        self.make(py, TIMER.load(Ordering::Relaxed), Some(when))
+    pub(super) fn timer<'py>(
+        &self,
+        py: Python<'py>,
+        when: Bound<'py, PyAny>,
+        is_loose: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.make(py, TIMER.load(Ordering::Relaxed), Some(when), is_loose)
     }
 
     fn make<'py>(
@@ -188,8 +245,9 @@ impl Later<'_> {
         py: Python<'py>,
         class: *mut ffi::PyTypeObject,
         when: Option<Bound<'py, PyAny>>,
+        is_loose: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        // SAFETY: the types are made before any loop is; the instance is all zeros, which is a valid `Handle`, and the
+        // SAFETY: the types are made before any loop is; the instance is made all zeros, which is a valid `Handle`, and the
         // references are to live objects.
         let handle = unsafe {
             let context = if self.context.is_null() || self.context == ffi::Py_None() {
@@ -201,24 +259,31 @@ impl Later<'_> {
             } else {
                 ffi::Py_NewRef(self.context)
             };
-            let object = ffi::PyType_GenericAlloc(class, 0);
+            let object = ffi::PyObject_GC_New::<ffi::PyObject>(class);
             if object.is_null() {
                 ffi::Py_DECREF(context);
                 return Err(PyErr::fetch(py));
             }
+            let size = MORE.load(Ordering::Relaxed) + size_of::<More>();
+            object.byte_add(HEAD).cast::<u8>().write_bytes(0, size - HEAD);
             let handle = Handle::of(object);
-            fill(&handle.callback, ffi::Py_NewRef(self.callback));
-            fill(&handle.context, context);
-            fill(&handle.owner, ffi::Py_NewRef(self.owner));
+            fill(&handle.named.callback, ffi::Py_NewRef(self.callback));
+            fill(&handle.named.context, context);
+            fill(&handle.named.owner, ffi::Py_NewRef(self.owner));
             if self.args.len() <= INLINE {
-                for (place, arg) in handle.args.iter().zip(self.args) {
+                for (place, arg) in handle.more.args.iter().zip(self.args) {
                     fill(place, ffi::Py_NewRef(*arg));
                 }
-                handle.count.set(self.args.len() as u8);
+                handle.more.count.set(self.args.len() as u8);
             }
             if let Some(when) = when {
-                fill(&handle.when, when.into_ptr());
-                handle.flags.set(IS_TIMER | SCHEDULED);
+                fill(&handle.more.when, when.into_ptr());
+                handle.mark(IS_TIMER | SCHEDULED);
+            }
+            if is_loose {
+                handle.mark(LOOSE);
+            } else {
+                ffi::PyObject_GC_Track(object.cast());
             }
             Bound::from_owned_ptr(py, object)
         };
@@ -228,8 +293,8 @@ impl Later<'_> {
             let args = PyTuple::new(py, args.collect::<Vec<_>>())?;
             // SAFETY: as above.
             let fields = unsafe { Handle::of(handle.as_ptr()) };
-            fields.args[0].fill(args.into_any());
-            fields.count.set(TUPLE);
+            fields.more.args[0].fill(args.into_any());
+            fields.more.count.set(TUPLE);
         }
         Ok(handle)
     }
@@ -247,21 +312,52 @@ pub(super) fn is_ours(handle: &Bound<'_, PyAny>) -> bool {
     class == PLAIN.load(Ordering::Relaxed) || class == TIMER.load(Ordering::Relaxed)
 }
 
+/// Tells the collector of a handle that the loop lets go of, unless that is the end of it.
+///
+/// # Safety
+/// The handle is one of ours. The caller is attached and owns a reference, the loop's own.
+pub(super) unsafe fn settle(object: Raw) {
+    // SAFETY: as asked for above.
+    unsafe {
+        if ffi::Py_REFCNT(object) > 1 {
+            tell_the_collector(object);
+        }
+    }
+}
+
+/// Tells the collector of a handle, if it does not know of it.
+///
+/// # Safety
+/// The handle is one of ours and lives; the caller is attached.
+pub(super) unsafe fn tell_the_collector(object: Raw) {
+    // SAFETY: as asked for above; a loose handle is not tracked, and all its fields are written.
+    unsafe {
+        let handle = Handle::of(object);
+        if handle.has(LOOSE) {
+            handle.unmark(LOOSE);
+            ffi::PyObject_GC_Track(object.cast());
+        }
+    }
+}
+
 /// Calls the callback in its context. What it raises goes to the exception handler.
 pub(super) fn run(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
     // SAFETY: whoever makes such an errand makes it of a handle of ours.
     let handle = unsafe { Handle::of(object) };
-    if handle.is_cancelled() {
-        return Ok(());
-    }
-    if turn.core.is_debugging() {
-        return turn.timed(object, || run_now(turn, object, handle));
-    }
-    run_now(turn, object, handle)
+    let result = if handle.is_cancelled() {
+        Ok(())
+    } else if turn.core.is_debugging() {
+        turn.timed(object, || run_now(turn, object, handle))
+    } else {
+        run_now(turn, object, handle)
+    };
+    // SAFETY: the errand owns the handle and is about to let go of it.
+    unsafe { settle(object) };
+    result
 }
 
-fn run_now(turn: &Turn<'_>, object: Raw, handle: &Handle) -> PyResult<()> {
-    let result = turn.enter(handle.context.raw()).and_then(|()| call(turn.py, handle));
+fn run_now(turn: &Turn<'_>, object: Raw, handle: Handle<'_>) -> PyResult<()> {
+    let result = turn.enter(handle.named.context.raw()).and_then(|()| call(turn.py, handle));
     match result {
         Ok(()) => Ok(()),
         Err(error) if ends_the_loop(turn.py, &error) => Err(error),
@@ -274,16 +370,16 @@ fn run_now(turn: &Turn<'_>, object: Raw, handle: &Handle) -> PyResult<()> {
     }
 }
 
-fn call(py: Python<'_>, handle: &Handle) -> PyResult<()> {
+fn call(py: Python<'_>, handle: Handle<'_>) -> PyResult<()> {
     let is_outermost = !handle.has(RUNNING);
     handle.mark(RUNNING);
-    let callback = handle.callback.raw();
+    let callback = handle.named.callback.raw();
     // SAFETY: while it is marked as running, the fields of a handle stay, and so do the objects that they own.
     let result = unsafe {
-        match handle.count.get() {
-            TUPLE => ffi::PyObject_Call(callback, handle.args[0].raw(), std::ptr::null_mut()),
+        match handle.more.count.get() {
+            TUPLE => ffi::PyObject_Call(callback, handle.more.args[0].raw(), std::ptr::null_mut()),
             count => {
-                let args = handle.args.as_ptr().cast::<Raw>();
+                let args = handle.more.args.as_ptr().cast::<Raw>();
                 let count = usize::from(count) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
                 ffi::PyObject_Vectorcall(callback, args, count, std::ptr::null_mut())
             }
@@ -318,14 +414,14 @@ macro_rules! getters {
 }
 
 getters! {
-    get_callback = |py, handle| handle.callback.or_none(py);
-    get_args = |py, handle| if handle.callback.is_empty() { py.None().into_bound(py) } else { handle.args(py)? };
+    get_callback = |py, handle| handle.named.callback.or_none(py);
+    get_args = |py, handle| if handle.named.callback.is_empty() { py.None().into_bound(py) } else { handle.args(py)? };
     get_cancelled = |py, handle| pyo3::types::PyBool::new(py, handle.is_cancelled()).to_owned();
-    get_context = |py, handle| handle.context.or_none(py);
-    get_loop = |py, handle| handle.owner.or_none(py);
-    get_source_traceback = |py, handle| handle.source_traceback.or_none(py);
-    get_repr = |py, handle| handle.repr.or_none(py);
-    get_when = |py, handle| handle.when.or_none(py);
+    get_context = |py, handle| handle.named.context.or_none(py);
+    get_loop = |py, handle| handle.named.owner.or_none(py);
+    get_source_traceback = |py, handle| handle.named.source_traceback.or_none(py);
+    get_repr = |py, handle| handle.named.repr.or_none(py);
+    get_when = |py, handle| handle.more.when.or_none(py);
     get_scheduled = |py, handle| pyo3::types::PyBool::new(py, handle.has(SCHEDULED)).to_owned();
 }
 
@@ -336,8 +432,8 @@ macro_rules! setters {
             unsafe {
                 called(-1, |py| {
                     match Bound::from_borrowed_ptr_or_opt(py, value) {
-                        Some(value) => Handle::of(object).$field.set(&value),
-                        None => Handle::of(object).$field.clear(),
+                        Some(value) => Handle::of(object).named.$field.set(&value),
+                        None => Handle::of(object).named.$field.clear(),
                     }
                     Ok(0)
                 })
@@ -370,12 +466,12 @@ unsafe extern "C" fn cancel(object: Raw, _: Raw) -> Raw {
                 return Ok(ffi::Py_NewRef(ffi::Py_None()));
             }
             handle.mark(CANCELLED);
-            let owner = handle.owner.get(py);
-            let core = owner.as_ref().and_then(|owner| owner.cast::<LoopCore>().ok());
+            // Nobody but us fills the field, and only with loops.
+            let core = handle.named.owner.get(py).map(|owner| owner.cast_into_unchecked::<LoopCore>());
             if let Some(core) = core {
                 if core.get().is_debugging() {
                     let shown = Bound::from_borrowed_ptr(py, object).repr()?;
-                    handle.repr.set(&shown);
+                    handle.named.repr.set(&shown);
                 }
                 if handle.has(SCHEDULED) {
                     core.get().call_off(py);
@@ -395,7 +491,7 @@ unsafe extern "C" fn run_alone(object: Raw, _: Raw) -> Raw {
     unsafe {
         called(std::ptr::null_mut(), |py| {
             let handle = Handle::of(object);
-            let owner = handle.owner.or_none(py);
+            let owner = handle.named.owner.or_none(py);
             let Ok(core) = owner.cast::<LoopCore>() else {
                 return Err(PyTypeError::new_err("the handle belongs to no loop"));
             };

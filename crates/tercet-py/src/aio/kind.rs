@@ -27,6 +27,16 @@ pub(super) fn offset_behind(base: &Bound<'_, PyAny>) -> PyResult<usize> {
     Ok(size.next_multiple_of(align_of::<u64>()))
 }
 
+/// Where a member that a class has in `__slots__` lies in its instances. `None` for what is no such thing.
+pub(super) fn offset_of_member(descriptor: &Bound<'_, PyAny>) -> Option<usize> {
+    let member = descriptor.as_ptr().cast::<ffi::PyMemberDescrObject>();
+    // SAFETY: the type says what it is, and the table that it points to lives as long as the class.
+    unsafe {
+        let is_member = descriptor.get_type_ptr() == &raw mut ffi::PyMemberDescr_Type;
+        is_member.then(|| (*(*member).d_member).offset).and_then(|offset| offset.try_into().ok())
+    }
+}
+
 /// Makes a type, below a class or several. Its instances are made by us alone.
 pub(super) fn make<'py>(
     py: Python<'py>,

@@ -113,7 +113,7 @@ fn soon(py: Python<'_>, object: Raw, arguments: &Arguments<'_>) -> PyResult<Raw>
         let words = "Non-thread-safe operation invoked on an event loop other than the current one";
         return Err(pyo3::exceptions::PyRuntimeError::new_err(words));
     }
-    let handle = later.handle(py)?;
+    let handle = later.handle(py, core.is_running())?;
     if core.is_debugging() {
         trace(&owner, &handle)?;
     }
@@ -130,7 +130,7 @@ fn soon_threadsafe(py: Python<'_>, object: Raw, arguments: &Arguments<'_>) -> Py
     if core.is_debugging() {
         check(&owner, &later, "call_soon_threadsafe", true)?;
     }
-    let handle = later.handle(py)?;
+    let handle = later.handle(py, core.is_running())?;
     if core.is_debugging() {
         trace(&owner, &handle)?;
     }
@@ -161,7 +161,7 @@ fn at<'py>(
         check(owner, later, name, false)?;
     }
     let deadline_ns = nanoseconds(when.extract::<f64>()?);
-    let timer = later.timer(owner.py(), when)?;
+    let timer = later.timer(owner.py(), when, core.is_running())?;
     if core.is_debugging() {
         trace(owner, &timer)?;
     }

@@ -198,13 +198,21 @@ impl<'py> Turn<'py> {
             return;
         }
         let now_ns = clock_ns();
-        while let Some(timer) = core.timers.with(|timers| timers.pop_due(now_ns)) {
+        // What was called off is let go of when it comes to the top, as in `asyncio`: it may hold much, and wake the loop for nothing.
+        // SAFETY: the heap holds handles of ours only.
+        let is_dead = |timer: &Py<PyAny>| unsafe { handle::Handle::of(timer.as_ptr()).is_cancelled() };
+        let next = |timers: &mut Timers<Py<PyAny>>| {
+            if timers.first().is_some_and(is_dead) { timers.pop() } else { timers.pop_due(now_ns) }
+        };
+        while let Some(timer) = core.timers.with(next) {
             let timer = timer.into_bound(self.py);
             // SAFETY: the heap holds handles of ours only.
             let fields = unsafe { handle::Handle::of(timer.as_ptr()) };
             fields.leave_the_heap();
             if fields.is_cancelled() {
                 core.timers.with(Timers::unearth);
+                // SAFETY: as above; the reference is the heap's.
+                unsafe { handle::settle(timer.as_ptr()) };
             } else {
                 core.soon(Errand::new(timer, handle::run));
             }

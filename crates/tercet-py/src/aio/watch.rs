@@ -121,7 +121,7 @@ pub(super) fn add(py: Python<'_>, object: Raw, arguments: &Arguments<'_>, direct
     core.check_open()?;
     // SAFETY: the caller owns the argument.
     let fd = descriptor(&unsafe { Bound::from_borrowed_ptr(py, arguments.positional[0]) })?;
-    let handle = arguments.later(object, 1).handle(py)?;
+    let handle = arguments.later(object, 1).handle(py, false)?;
     if core.is_debugging() {
         trace(&owner, &handle)?;
     }
