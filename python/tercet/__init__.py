@@ -16,7 +16,8 @@ Examples
 # pool of threads that people use and that `thread_engine` runs on; `futures` is what its tasks will have come to, and
 # `spread` the `map` of all executors.
 # `process_pool` is the pool of processes; `lead` knows its leader, `starter` and `zygote` start its workers, `parcel`
-# is what goes to and fro. `process_engine` runs on such workers too: `worker` is what they learn, `seat` what they do.
+# is what goes to and fro. `process_engine` runs on such workers too: `worker` is what they learn, `seat` what they do,
+# and `seat_starter` starts them.
 # `pool` is `multiprocessing.Pool` on the same workers, which `pool_executor` feeds; `pool_result` and `pool_iterator`
 # are what it returns.
 # `queues`, `synchronize`, `connection`, `sharedctypes` and `arrays` are what processes share; `handle` is how it gets

@@ -31,8 +31,8 @@ from tercet.errors import NotPortable, RemoteTraceback, WorkerDied
 from tercet.lead import Lead
 from tercet.machine import costs
 from tercet.parcel import Sealed, rebuilt, seal
+from tercet.seat_starter import SeatStarter
 from tercet.source import name_of
-from tercet.starter import SeatStarter
 
 if TYPE_CHECKING:
     from tercet.portable import Baggage
@@ -144,18 +144,24 @@ class ProcessEngine(Engine):
 
     def _teach(self, corps: _Corps) -> bool:
         """Wait until a worker has learnt the function. False where it cannot, or there is none."""
-        reply: tuple[Any, ...] | str | None = ""
-        for _ in range(_TRIES):
+        reply = self._ask(corps, seal(None))
+        tries = 1
+        while isinstance(reply, str) and tries < _TRIES:
             reply = self._ask(corps, seal(None))
-            if not isinstance(reply, str):
-                break
+            tries += 1
+        if reply is None:
+            return False
         if isinstance(reply, str):
             self._refuse(f"a worker process ended before its first task: {reply}")
-        if reply is None or isinstance(reply, str):
             return False
         if reply[0] == "refused":
             self._refuse(f"a worker process cannot find the function: {reply[1]}")
             return False
+        self._count_in(corps)
+        return True
+
+    def _count_in(self, corps: _Corps) -> None:
+        """Note that one more worker can take items."""
         if corps.refusal is not None:
             self.note(f"no more than {corps.started} workers could be started: {corps.refusal}")
         with self._lock:
@@ -164,7 +170,6 @@ class ProcessEngine(Engine):
         if is_first:
             costs.started(perf_counter() - self._began)
             self.work.told()
-        return True
 
     def _ask(self, corps: _Corps, sealed: Sealed) -> tuple[Any, ...] | str | None:
         """Send a request and return the reply, or how the worker died of it, or ``None`` where there are no workers."""

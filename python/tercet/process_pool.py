@@ -364,5 +364,3 @@ def _limits(timeout: float | None, retries: int) -> tuple[float | None, int]:
     if retries < 0:
         raise ValueError(f"retries must not be negative: {retries}")
     return timeout, retries
-
-

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from _pickle import dumps
-from _socket import AF_UNIX, SCM_RIGHTS, SHUT_WR, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
+from _socket import AF_UNIX, SCM_RIGHTS, SHUT_WR, SOCK_SEQPACKET, SOL_SOCKET, socketpair
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,7 +24,16 @@ from tercet.portable import main_source, surroundings
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
-__all__ = ["ContextStarter", "SeatStarter", "Starter", "ZygoteStarter", "interpreter_flags", "starter"]
+__all__ = [
+    "ContextStarter",
+    "Starter",
+    "ZygoteStarter",
+    "as_bytes",
+    "end_of",
+    "interpreter_flags",
+    "starter",
+    "was_killed",
+]
 
 _START = """
 import sys
@@ -169,7 +178,7 @@ class ZygoteStarter:
     def mourn(self, pid: int) -> tuple[str, bool]:
         """Return how a worker ended."""
         code = self._bury(pid)
-        return _last_words(pid, code, self._kills), _was_killed(code)
+        return _last_words(pid, code, self._kills), was_killed(code)
 
     def _bury(self, pid: int) -> int | None:
         process = self.processes.pop(pid, None)
@@ -187,110 +196,6 @@ class ZygoteStarter:
             zygote_.close()
 
     starts_at_once = False
-
-
-class SeatStarter(ZygoteStarter):
-    """Starts workers with several seats: to the pool each seat is a worker.
-
-    Parameters
-    ----------
-    lesson
-        What a worker has to learn before its first batch: see `tercet.portable.Baggage`.
-    seats
-        How many seats a process has.
-    """
-
-    def __init__(self, lesson: dict[str, Any], seats: int) -> None:
-        super().__init__(pack_whole((None, ())), lesson["main"], ())
-        self._data["lesson"] = {**lesson, "seats": seats}
-        self._seats = seats
-        self._latest: _Seated | None = None
-        self._ends: dict[int, tuple[str, bool]] = {}
-        self.started = 0
-        self.refusal: str | None = None
-        """Why the latest that was wanted could not be started."""
-
-    def expect(self, fn: Any) -> None:
-        """Do nothing: a worker learns by itself what it needs, and may be killed while it does."""
-
-    def hire(self, fds: list[int]) -> tuple[int, int]:
-        """Open a seat: in the latest process if there is room, otherwise in a new one."""
-        try:
-            hired = self._open_another(fds) or self._open_first(fds)
-        except OSError as error:
-            self.refusal = str(error)
-            raise
-        self.started += 1
-        return hired
-
-    def _open_another(self, fds: list[int]) -> tuple[int, int] | None:
-        latest = self._latest
-        if latest is None:
-            return None
-        life = os.dup(latest.life)
-        try:
-            latest.line.sendmsg([b"S"], [(SOL_SOCKET, SCM_RIGHTS, _as_bytes(fds))])
-        except OSError:
-            # It has ended meanwhile.
-            os.close(life)
-            self._forget_latest()
-            return None
-        latest.room -= 1
-        if latest.room == 0:
-            self._forget_latest()
-        return latest.pid, life
-
-    def _open_first(self, fds: list[int]) -> tuple[int, int]:
-        self._forget_latest()
-        if self._seats == 1:
-            pid, life = super().hire(fds)
-        else:
-            near, far = socketpair(AF_UNIX, SOCK_SEQPACKET)
-            try:
-                pid, life = super().hire([*fds, far.fileno()])
-                self._latest = _Seated(pid, os.dup(life), near, self._seats - 1)
-            except OSError:
-                near.close()
-                raise
-            finally:
-                far.close()
-        self._ends.pop(pid, None)
-        return pid, life
-
-    def _forget_latest(self) -> None:
-        latest, self._latest = self._latest, None
-        if latest is not None:
-            latest.line.close()
-            os.close(latest.life)
-
-    def mourn(self, pid: int) -> tuple[str, bool]:
-        """Return how a worker ended, once for each of its seats."""
-        if self._latest is not None and self._latest.pid == pid:
-            self._forget_latest()
-        if pid not in self._ends:
-            code = self._bury(pid)
-            how, hint = _end_of(code, self._kills)
-            self._ends[pid] = how + hint, _was_killed(code)
-        return self._ends[pid]
-
-    def close(self) -> None:
-        """End the zygote."""
-        self._forget_latest()
-        super().close()
-
-
-class _Seated:
-    """The latest process of a `SeatStarter`."""
-
-    def __init__(self, pid: int, life: int, line: socket, room: int) -> None:
-        self.pid = pid
-        self.life = life
-        self.line = line
-        self.room = room
-
-
-def _as_bytes(fds: list[int]) -> bytes:
-    return b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
 
 
 class ContextStarter:
@@ -322,7 +227,7 @@ class ContextStarter:
         if process is not None:
             process.join()
         code = None if process is None else process.exitcode
-        return _last_words(pid, code, self._kills), _was_killed(code)
+        return _last_words(pid, code, self._kills), was_killed(code)
 
     def expect(self, fn: Callable[..., Any]) -> None:
         """A start method of `multiprocessing` has ways of its own."""
@@ -397,20 +302,20 @@ def _end_with(life: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _was_killed(code: int | None) -> bool:
+def was_killed(code: int | None) -> bool:
     """Whether it was ended from outside, or nobody knows."""
     return code in (None, -9, -15)
 
 
 def _last_words(pid: int, code: int | None, kills: KillCount) -> str:
-    how, hint = _end_of(code, kills)
+    how, hint = end_of(code, kills)
     return (
         "A process in the process pool was terminated abruptly while the future was running or pending: "
         f"{pid}, {how}.{hint}"
     )
 
 
-def _end_of(code: int | None, kills: KillCount) -> tuple[str, str]:
+def end_of(code: int | None, kills: KillCount) -> tuple[str, str]:
     """Say how a process ended, and what is to be done about it: a line of its own, or nothing."""
     if code is None:
         return "nobody knows how", ""
@@ -461,7 +366,7 @@ class _Zygote:
 
     def fork(self, fds: list[int], order: tuple[str, int, list[str]]) -> int:
         """Fork a worker and return its number."""
-        self._send(b"F", dumps(order, 5), [(SOL_SOCKET, SCM_RIGHTS, _as_bytes(fds))])
+        self._send(b"F", dumps(order, 5), [(SOL_SOCKET, SCM_RIGHTS, as_bytes(fds))])
         pid = self._answer()
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
@@ -510,3 +415,8 @@ def interpreter_flags() -> list[str]:
     ]
     flags += [word for option in sys.warnoptions for word in ("-W", option)]
     return flags
+
+
+def as_bytes(fds: list[int]) -> bytes:
+    """Return descriptors as they go through a socket."""
+    return b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
