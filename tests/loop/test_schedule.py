@@ -448,3 +448,16 @@ def test_the_selector_shows_what_is_watched(own_loop: tercet.EventLoop) -> None:
         assert near.fileno() not in own_loop._selector.get_map()
         with pytest.raises(RuntimeError, match="read-only"):
             own_loop._selector.register(near, selectors.EVENT_READ)
+
+
+@pytest.mark.parametrize("way", ["reader", "writer"])
+def test_a_watch_of_a_socket_that_was_closed_meanwhile_is_found(loop: asyncio.AbstractEventLoop, way: str) -> None:
+    import socket
+
+    near, far = socket.socketpair()
+    with near, far:
+        getattr(loop, f"add_{way}")(near, print)
+        near.close()
+        assert getattr(loop, f"remove_{way}")(near) is True
+        with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+            getattr(loop, f"remove_{way}")(near)

@@ -21,6 +21,17 @@ pub enum Direction {
     Write,
 }
 
+impl Direction {
+    /// The opposite one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Read => Self::Write,
+            Self::Write => Self::Read,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Slot<W> {
     reader: Option<W>,

@@ -13,7 +13,7 @@
 //! - Python objects are let go of by a thread that holds the GIL, and never while state is entered.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
@@ -44,6 +44,8 @@ pub(crate) struct LoopCore {
     /// Where the selector puts what it finds. It is taken while it is used.
     pub(super) events: Own<Option<Events>>,
     pub(super) slots: Own<Slots<Errand>>,
+    /// What callbacks watch that is no number: it is found by itself when it has been closed.
+    pub(super) files: Own<BTreeMap<i32, Py<PyAny>>>,
     pub(super) timers: Own<Timers<Py<PyAny>>>,
     pub(super) ready: Own<VecDeque<Errand>>,
     /// Transports with something to send at the end of the turn.
@@ -98,6 +100,7 @@ impl LoopCore {
             selector: Own::new(Some(Arc::new(selector))),
             events: Own::new(None),
             slots: Own::new(Slots::default()),
+            files: Own::new(BTreeMap::new()),
             timers: Own::new(Timers::default()),
             ready: Own::new(VecDeque::new()),
             unsent: Own::new(Vec::new()),

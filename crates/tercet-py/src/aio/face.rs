@@ -143,6 +143,7 @@ impl LoopCore {
         let unsent = self.unsent.with(std::mem::take);
         let selector = self.selector.with(Option::take);
         let watches = selector.as_ref().map(|selector| self.slots.with(|slots| slots.drain(selector)));
+        let files = self.files.with(std::mem::take);
         self.buffer.with(Option::take);
         for timer in &timers {
             // SAFETY: the heap holds handles of ours only.
@@ -151,7 +152,7 @@ impl LoopCore {
         for transport in unsent {
             stream::forget_unsent(transport.bind(py));
         }
-        drop((letter_box, ready, timers, watches));
+        drop((letter_box, ready, timers, watches, files));
         Ok(())
     }
 
@@ -160,6 +161,7 @@ impl LoopCore {
         self.ready.with(|ready| ready.iter().try_for_each(|errand| visit.call(&errand.object)))?;
         self.timers.with(|timers| timers.iter().try_for_each(|timer| visit.call(timer)))?;
         self.slots.with(|slots| slots.iter().try_for_each(|errand| visit.call(&errand.object)))?;
+        self.files.with(|files| files.values().try_for_each(|file| visit.call(file)))?;
         self.unsent.with(|unsent| unsent.iter().try_for_each(|transport| visit.call(transport)))
     }
 
@@ -167,9 +169,10 @@ impl LoopCore {
         let ready = self.ready.with(std::mem::take);
         let timers = self.timers.with(Timers::drain);
         let unsent = self.unsent.with(std::mem::take);
+        let files = self.files.with(std::mem::take);
         let selector = self.selector.with(|selector| selector.clone());
         let watches = selector.map(|selector| self.slots.with(|slots| slots.drain(&selector)));
-        drop((ready, timers, unsent, watches));
+        drop((ready, timers, unsent, watches, files));
     }
 
     /// Call nobody any more when a descriptor can be read from; return whether anybody was.

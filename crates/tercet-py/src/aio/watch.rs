@@ -100,8 +100,14 @@ impl LoopCore {
         if self.is_closed.get() {
             return Ok(false);
         }
-        let fd = descriptor(file)?;
+        let fd = match descriptor(file) {
+            Ok(fd) => fd,
+            Err(error) => self.descriptor_before(file).ok_or(error)?,
+        };
         let Some(errand) = self.unwatch(fd, direction) else { return Ok(false) };
+        if self.slots.with(|slots| slots.watch(fd, direction.other()).is_none()) {
+            drop(self.files.with(|files| files.remove(&fd)));
+        }
         self.settle(fd);
         if socket::is_resting(&errand) {
             return Ok(false);
@@ -113,6 +119,24 @@ impl LoopCore {
     }
 }
 
+impl LoopCore {
+    /// The descriptor that a file had when it was given a callback: it may be closed since.
+    fn descriptor_before(&self, file: &Bound<'_, PyAny>) -> Option<i32> {
+        self.files.with(|files| files.iter().find(|(_, known)| known.is(file)).map(|(fd, _)| *fd))
+    }
+
+    /// Remembers what a descriptor is watched for.
+    fn remember(&self, fd: i32, file: &Bound<'_, PyAny>) {
+        let is_number = file.is_instance_of::<PyInt>();
+        let old = self.files.with(
+            |files| {
+                if is_number { files.remove(&fd) } else { files.insert(fd, file.clone().unbind()) }
+            },
+        );
+        drop(old);
+    }
+}
+
 /// `_add_reader(fd, callback, *args)` and `_add_writer`. They return the handle.
 pub(super) fn add(py: Python<'_>, object: Raw, arguments: &Arguments<'_>, direction: Direction) -> PyResult<Raw> {
     // SAFETY: CPython calls the method.
@@ -120,12 +144,14 @@ pub(super) fn add(py: Python<'_>, object: Raw, arguments: &Arguments<'_>, direct
     let core = owner.get();
     core.check_open()?;
     // SAFETY: the caller owns the argument.
-    let fd = descriptor(&unsafe { Bound::from_borrowed_ptr(py, arguments.positional[0]) })?;
+    let file = unsafe { Bound::from_borrowed_ptr(py, arguments.positional[0]) };
+    let fd = descriptor(&file)?;
     let handle = arguments.later(object, 1).handle(py, false)?;
     if core.is_debugging() {
         trace(&owner, &handle)?;
     }
     let old = core.watch(py, fd, direction, Errand::new(handle.clone(), call_back))?;
+    core.remember(fd, &file);
     if let Some(old) = old.filter(|old| old.is(call_back)) {
         old.object.call_method0(py, "cancel")?;
     }
