@@ -6,6 +6,7 @@ fails the test by its time limit.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -66,7 +67,9 @@ class Course:
         elif name == "kill":
             for process in self.pool._pool[:1]:
                 self.was_killed = True
-                os.kill(process.pid, signal.SIGKILL)
+                # One that was killed before may be gone.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
         elif name == "fetch":
             self.fetch()
         else:

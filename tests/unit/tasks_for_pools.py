@@ -344,3 +344,10 @@ def process_inside(number: int) -> Any:
 def with_lock(value: Any) -> Any:
     with LOCK:
         return value
+
+
+def hold_up(told: Any) -> None:
+    """Take longer than those behind it are kept waiting, and say so."""
+    time.sleep(0.01)
+    told.put(None)
+    time.sleep(600)

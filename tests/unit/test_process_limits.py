@@ -12,12 +12,14 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tasks_for_pools as T
+import tercet
 from tercet.process_pool import ProcessPoolExecutor, Worker, WorkerCrashed, name_of_call
 from tercet.starter import ZygoteStarter
 
@@ -372,3 +374,21 @@ def _starting(executor: ProcessPoolExecutor) -> int | None:
     while not (workers := executor.workers()):
         os.sched_yield()
     return workers[0].pid if workers[0].state == "starting" else None
+
+
+@pytest.mark.parametrize("end", ["shutdown", "kill_workers", "terminate_workers"])
+def test_what_came_back_from_a_worker_is_cancelled_with_the_rest(single: ProcessPoolExecutor, end: str) -> None:
+    """A task that was sent runs, as far as anybody can see, also when it was taken back from behind a long one."""
+    told = tercet.SimpleQueue()
+    list(single.map(T.echo, range(200)))
+    long = single.submit(T.hold_up, told)
+    behind = [single.submit(T.echo, number) for number in range(40)]
+    told.get()
+    if end == "shutdown":
+        single.shutdown(wait=False, cancel_futures=True)
+        assert not single.kill(behind[-1]) or behind[-1].cancelled()
+        single.kill_workers()
+    else:
+        getattr(single, end)()
+    assert all(future.cancelled() for future in behind)
+    assert isinstance(long.exception(PATIENCE_S), BrokenProcessPool)

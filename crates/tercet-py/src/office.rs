@@ -175,10 +175,12 @@ impl Office {
 
     /// Cancels tasks that were taken back, and has the leader see what is left.
     pub(crate) fn cancel(&self, py: Python<'_>, orders: Vec<Order>) -> PyResult<()> {
+        let mut trouble = None;
         for order in orders {
-            Future::cancel_for_good(order.future.bind(py))?;
+            trouble = cancel(order.future.bind(py)).err().or(trouble);
         }
-        Ok(self.bell.ring().map_err(Error::from)?)
+        self.bell.ring().map_err(Error::from)?;
+        trouble.map_or(Ok(()), Err)
     }
 
     /// Learns how a worker ended, and says so to whom it concerns.
@@ -236,6 +238,16 @@ impl Office {
         }
         Ok(())
     }
+}
+
+/// Cancels the future of a task that nobody will run, whatever has become of it.
+fn cancel(future: &Bound<'_, Future>) -> PyResult<()> {
+    // Through Python: a subclass may have its own.
+    if !future.call_method0("cancel")?.is_truthy()? {
+        // It was sent once, which makes it run as far as anybody can see, and came back.
+        return Future::abort(future).map(drop);
+    }
+    if future.get().promise.state().is_settled() { Ok(()) } else { Future::start(future).map(drop) }
 }
 
 /// Finishes the futures of tasks with an error each.
