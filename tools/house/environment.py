@@ -4,7 +4,8 @@ Life cycle
 ----------
 1. `Environment.default()` is `.venv`, made with the interpreter that runs `./x`; `Environment.of("3.13")` is
    `.venv-3.13`, made with an interpreter found on this machine.
-2. `ready(extras)` compares what is there with what is wanted. When nothing differs it costs a few milliseconds.
+2. `ready(extras)` compares what is there with what is wanted. When nothing differs it costs a few milliseconds. The
+   extension is built for development, or as it is released where its speed is what is asked for (`is_released`).
 3. Otherwise it takes the lock of this checkout and does, in order, the steps that are not done: the folder, the build
    tools, the extension, the package with its extras. Each finished step is written into `x-state.json`, so that an
    interrupted set-up goes on where it was.
@@ -75,18 +76,19 @@ class State:
 class Environment:
     """One virtual environment of this checkout."""
 
-    def __init__(self, folder: Path, base: Path) -> None:
+    def __init__(self, folder: Path, base: Path, *, is_released: bool = False) -> None:
         self.folder = folder
         self.base = base
         self.python = folder / "bin" / "python"
+        self.is_released = is_released
 
     @classmethod
-    def default(cls) -> Environment:
+    def default(cls, *, is_released: bool = False) -> Environment:
         """Return `.venv`; where it is not there yet, it is made for the interpreter that runs `./x`."""
-        return cls(ROOT / ".venv", Path(sys.executable))
+        return cls(ROOT / ".venv", Path(sys.executable), is_released=is_released)
 
     @classmethod
-    def of(cls, version: str) -> Environment:
+    def of(cls, version: str, *, is_released: bool = False) -> Environment:
         """Return the environment for another minor version of Python."""
         import pythons
 
@@ -96,7 +98,7 @@ class Environment:
                 f"no interpreter for Python {version} on this machine",
                 f"put `python{version}` on `PATH`, use `pyenv install {version}`, or run `./x pythons`",
             )
-        return cls(ROOT / f".venv-{version}", base)
+        return cls(ROOT / f".venv-{version}", base, is_released=is_released)
 
     def ready(self, extra: str = "test") -> Environment:
         """Make sure that the packages of `extra` are there, and the extension built from the sources as they are."""
@@ -121,7 +123,7 @@ class Environment:
         return [
             Step("folder", "made", self._make_folder, self.python.exists),
             Step("build tools", manifest, self._install_build_tools),
-            Step("extension", extension.fingerprint(), self._build_extension, self._has_extension),
+            Step("extension", extension.fingerprint(self.is_released), self._build_extension, self._has_extension),
             Step(f"package with {extra}", manifest, lambda: self._install_package(extra)),
         ]
 
@@ -145,7 +147,7 @@ class Environment:
         self._pip("installing the build tools", _packaging()["build-system"]["requires"])
 
     def _build_extension(self) -> None:
-        extension.build(self.python, self.variables())
+        extension.build(self.python, self.variables(), is_released=self.is_released)
 
     def _has_extension(self) -> bool:
         return any(PACKAGE.glob(f"_tercet.cpython-{self._version_digits()}-*.so"))

@@ -23,13 +23,13 @@ ASIDE = ("tests", "examples", "benches", "proptest-regressions")
 MANIFESTS = ("Cargo.toml", "Cargo.lock", ".cargo/config.toml")
 
 
-def fingerprint() -> str:
-    """Return a text that changes when anything changes that the extension is compiled from."""
+def fingerprint(is_released: bool) -> str:
+    """Return a text that changes when anything changes that the extension is compiled from, or how it is."""
     digest = hashlib.blake2b(digest_size=12)
     for path in _sources():
         status = path.stat()
         digest.update(f"{path.relative_to(ROOT)} {status.st_mtime_ns} {status.st_size}\n".encode())
-    return digest.hexdigest()
+    return f"{digest.hexdigest()} {'released' if is_released else 'developed'}"
 
 
 def _sources() -> Iterator[Path]:
@@ -44,10 +44,11 @@ def _files(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
 
 
-def build(python: Path, env: Mapping[str, str]) -> None:
+def build(python: Path, env: Mapping[str, str], *, is_released: bool) -> None:
     """Compile the extension for `python` and put it beside the Python sources."""
     say("compiling the Rust engines: all of them the first time, later only what changed ...")
-    code = run([python.with_name("maturin"), "develop", "--skip-install"], env, to_stderr=True)
+    how = ["--release"] if is_released else []
+    code = run([python.with_name("maturin"), "develop", "--skip-install", *how], env, to_stderr=True)
     if code:
         raise Refusal(
             f"could not compile the Rust engines: `maturin develop` ended with exit code {code}",

@@ -10,16 +10,27 @@ from house.environment import Environment
 from house.message import BAD_USAGE, Refusal
 from house.place import ROOT
 
+BENCHES = ROOT / "benches"
+
 
 def run(folder: Path, arguments: list[str]) -> int:
-    """Run one script of `folder` with the arguments that follow its name; list them all when there is no name."""
+    """Run one script of `folder` with the arguments that follow its name; list them all when there is no name.
+
+    `--python VERSION` in front of the name takes another interpreter.
+    """
     scripts = find(folder)
+    version = arguments[1] if arguments[:1] == ["--python"] and len(arguments) > 1 else None
+    arguments = arguments[2:] if version else arguments
     if not arguments:
         return _list(folder, scripts)
     name, *rest = arguments
     if name not in scripts:
         raise Refusal(f"no script named `{name}` in `{_shown(folder)}`", _known(scripts), BAD_USAGE)
-    environment = Environment.default().ready()
+    # What is timed is what people get.
+    is_released = folder == BENCHES
+    environment = (
+        Environment.of(version, is_released=is_released) if version else Environment.default(is_released=is_released)
+    ).ready()
     return process.run([environment.python, scripts[name], *rest], environment.variables())
 
 
