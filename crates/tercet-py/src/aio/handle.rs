@@ -28,12 +28,15 @@ use pyo3::types::PyTuple;
 use super::core::LoopCore;
 use super::kind;
 use super::object::{Raw, Slot, ends_the_loop};
+use super::spare::Spares;
 use super::turn::Turn;
 use crate::door::called;
 
 // Relaxed: all four are set once, while a lock is held that every reader has held since.
 static PLAIN: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(std::ptr::null_mut());
 static TIMER: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(std::ptr::null_mut());
+static SPARE_PLAIN: Spares = Spares::new();
+static SPARE_TIMER: Spares = Spares::new();
 /// Where [`Named`] lies, and where [`More`].
 static NAMED: AtomicUsize = AtomicUsize::new(0);
 static MORE: AtomicUsize = AtomicUsize::new(0);
@@ -259,11 +262,8 @@ impl Later<'_> {
             } else {
                 ffi::Py_NewRef(self.context)
             };
-            let object = ffi::PyObject_GC_New::<ffi::PyObject>(class);
-            if object.is_null() {
-                ffi::Py_DECREF(context);
-                return Err(PyErr::fetch(py));
-            }
+            let spares = if when.is_some() { &SPARE_TIMER } else { &SPARE_PLAIN };
+            let object = spares.make(py, class).inspect_err(|_| ffi::Py_DECREF(context))?;
             let size = MORE.load(Ordering::Relaxed) + size_of::<More>();
             object.byte_add(HEAD).cast::<u8>().write_bytes(0, size - HEAD);
             let handle = Handle::of(object);
@@ -511,8 +511,13 @@ unsafe extern "C" fn dealloc(object: Raw) {
     unsafe {
         ffi::PyObject_GC_UnTrack(object.cast());
         kind::clear_weakrefs(object);
-        Handle::of(object).all().into_iter().for_each(Slot::clear);
-        kind::free(object);
+        let handle = Handle::of(object);
+        let is_timer = handle.has(IS_TIMER);
+        handle.all().into_iter().for_each(Slot::clear);
+        let spares = if is_timer { &SPARE_TIMER } else { &SPARE_PLAIN };
+        if !spares.keep(object) {
+            kind::free(object);
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `turn` | one turn: what is done in which order |
 //! | `errand` | an object and what to do with it: the seam behind which all kinds of work stand |
 //! | `handle` | `Handle` and `TimerHandle` |
+//! | `spare` | memory of handles that are gone |
 //! | `schedule` | `call_soon`, `call_soon_threadsafe`, `call_later`, `call_at` |
 //! | `watch` | `add_reader`, `add_writer`, and what is watched otherwise |
 //! | `stream` | the transport of TCP and Unix sockets; `methods`, `reading`, `writing`, `outbox`, `address` are its parts |
@@ -51,6 +52,7 @@ mod pipe;
 mod reading;
 mod schedule;
 mod socket;
+mod spare;
 mod stream;
 mod tls;
 mod transport;

@@ -1,7 +1,8 @@
 //! Reads of a transport: one for each time that its socket is ready.
 //!
 //! What is read goes through the loop's buffer and becomes bytes of just that size: an object of the size of the buffer that is shrunk
-//! afterwards costs more than the rest of the message. A buffered protocol gets it where it wants it.
+//! afterwards costs more than the rest of the message. Where the last read brought much, the copy would cost more, and the next goes
+//! straight into an object. A buffered protocol gets it where it wants it.
 //!
 //! Rules of re-entrance: the buffer of the loop is out of its place only while the system writes to it. A buffer of the protocol's
 //! is held during the system call alone. After each method of the protocol the transport may be anything.
@@ -51,9 +52,65 @@ impl LoopCore {
     }
 }
 
+unsafe extern "C" {
+    // CPython documents it, PyO3 leaves it out.
+    fn _PyBytes_Resize(object: *mut Raw, size: ffi::Py_ssize_t) -> std::ffi::c_int;
+}
+
+/// From so much on, the next read goes straight into an object (`./x bench loop --only echo_16k echo_100k`).
+const MUCH: usize = 8 * 1024;
+/// The size of that object. The allocator would ask the system for one that is larger, each time anew.
+const ROOM: usize = 120 * 1024;
+
 fn read_bytes<'py>(wire: &Wire<'py>, core: &LoopCore) -> Read<Bound<'py, PyBytes>> {
-    // SAFETY: making bytes runs nothing that could read another message.
-    read_once(wire, core, |start, count| PyBytes::new(wire.py, unsafe { std::slice::from_raw_parts(start, count) }))
+    let latest = &wire.stream.latest_bytes;
+    let read = if latest.get() as usize >= MUCH {
+        read_straight(wire)
+    } else {
+        // SAFETY: making bytes runs nothing that could read another message.
+        read_once(wire, core, |start, count| PyBytes::new(wire.py, unsafe { std::slice::from_raw_parts(start, count) }))
+    };
+    if let Read::Data(data) = &read {
+        latest.set(data.as_bytes().len() as u32);
+    }
+    read
+}
+
+/// Reads into bytes that are cut to what has come.
+fn read_straight<'py>(wire: &Wire<'py>) -> Read<Bound<'py, PyBytes>> {
+    match received_bytes(wire.py, ROOM, |start| receive(wire.stream.fd.get(), start, ROOM)) {
+        Ok(Some(data)) if data.as_bytes().is_empty() => Read::End,
+        Ok(Some(data)) => Read::Data(data),
+        Ok(None) => Read::Nothing,
+        Err(error) => Read::Error(error),
+    }
+}
+
+/// Makes bytes with room for so many, has them written to, and cuts them to as many as that says.
+pub(super) fn received_bytes(
+    py: Python<'_>,
+    room: usize,
+    write: impl FnOnce(*mut u8) -> io::Result<Option<usize>>,
+) -> PyResult<Option<Bound<'_, PyBytes>>> {
+    // SAFETY: the object is new and nobody else's; its memory, which is not written to yet, is only given to the system to write to.
+    let mut object = unsafe { ffi::PyBytes_FromStringAndSize(std::ptr::null(), room as isize) };
+    if object.is_null() {
+        return Err(PyErr::fetch(py));
+    }
+    // SAFETY: it is a bytes object.
+    let count = write(unsafe { ffi::PyBytes_AsString(object) }.cast());
+    let Ok(Some(count)) = count else {
+        // SAFETY: it is ours.
+        unsafe { ffi::Py_DECREF(object) };
+        return count.map(|_| None).map_err(|error| os_error(py, &error));
+    };
+    // SAFETY: it is ours alone; where it cannot be cut it is gone, and null.
+    unsafe {
+        if count < room && _PyBytes_Resize(&raw mut object, count as isize) < 0 {
+            return Err(PyErr::fetch(py));
+        }
+        Ok(Some(Bound::from_owned_ptr(py, object).cast_into_unchecked()))
+    }
 }
 
 /// Reads through the loop's buffer, and does something with what has come: it is there until somebody else reads.
@@ -91,6 +148,10 @@ impl Memory {
 }
 
 impl Memory {
+    pub(super) fn len(&self) -> usize {
+        self.0.len as usize
+    }
+
     /// The bytes.
     ///
     /// # Safety

@@ -87,6 +87,8 @@ pub(super) struct Stream {
     pub(super) fd: Cell<i32>,
     pub(super) flags: Flags,
     pub(super) lost_count: Cell<u32>,
+    /// How much the latest read brought.
+    pub(super) latest_bytes: Cell<u32>,
     pub(super) high: Cell<usize>,
     pub(super) low: Cell<usize>,
     pub(super) outbox: Own<Outbox>,
@@ -197,6 +199,7 @@ fn allocate<'a>(py: Python<'_>) -> PyResult<(Bound<'_, PyAny>, &'a Stream)> {
             fd: Cell::new(-1),
             flags: Flags::new(0),
             lost_count: Cell::new(0),
+            latest_bytes: Cell::new(0),
             high: Cell::new(0),
             low: Cell::new(0),
             outbox: Own::new(Outbox::default()),

@@ -1,8 +1,8 @@
 //! Writes of a transport.
 //!
 //! `write` puts a piece into the outbox, and at the end of the turn one call sends what each transport has collected. It is sent at once
-//! where that can be told from outside: when the loop does not run, when there is more than a protocol may be asked to
-//! pause for, and before the transport is closed, half closed, asked how much is left, or lent to `sendfile`. So what can be
+//! where that can be told from outside, or where it costs more to wait: when the loop does not run, when there is more than a
+//! protocol may be asked to pause for or than fits into the caches, and before the transport is closed, half closed, asked how much is left, or lent to `sendfile`. So what can be
 //! observed is what `asyncio` does, which sends at once always.
 //!
 //! What the system does not take waits in the outbox until the socket can be written to.
@@ -24,12 +24,14 @@ use tercet_reactor::Direction;
 use super::errand::Errand;
 use super::object::{Raw, os_error};
 use super::outbox::{Outbox, Piece, VECTOR};
+use super::reading::Memory;
 use super::stream::{Stream, Wire, flag};
 use super::transport::Transport;
 use super::turn::Turn;
 
-/// More than this is not kept until the end of the turn.
-const AT_ONCE: usize = 64 * 1024;
+/// So much is not kept until the end of the turn. What ten connections have been given would no longer be in the processor's
+/// caches by then: an echo of 100 KiB on ten connections is half as fast (`./x bench loop --only echo_100k echo_16k`).
+const AT_ONCE: usize = 16 * 1024;
 /// From so many writes to a lost connection on, it is logged.
 const WORTH_A_WARNING: u32 = 5;
 
@@ -47,19 +49,23 @@ pub(super) fn flush_all(turn: &Turn<'_>) -> PyResult<()> {
     result
 }
 
-/// Sends once. `None` is for later.
-fn send(fd: i32, outbox: &Outbox) -> io::Result<Option<usize>> {
+/// Sends once: the first pieces of an outbox, and behind them what is in none where all pieces fit. `None` is for later.
+fn send(fd: i32, outbox: &Outbox, behind: &[u8]) -> io::Result<Option<usize>> {
     let mut vector = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; VECTOR];
-    let count = outbox.vector(&mut vector);
+    let mut count = outbox.vector(&mut vector);
+    if !behind.is_empty() && count < VECTOR {
+        vector[count] = libc::iovec { iov_base: behind.as_ptr().cast_mut().cast(), iov_len: behind.len() };
+        count += 1;
+    }
     let sent = if count == 1 {
-        // SAFETY: the outbox owns the bytes and is not touched meanwhile.
+        // SAFETY: the outbox or the caller owns the bytes, and neither is touched meanwhile.
         unsafe { libc::send(fd, vector[0].iov_base, vector[0].iov_len, libc::MSG_NOSIGNAL) }
     } else {
         // SAFETY: all zeros is a valid message, of nothing to nobody.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
         message.msg_iov = vector.as_mut_ptr();
         message.msg_iovlen = count as _;
-        // SAFETY: the vector has so many parts, and the outbox owns their bytes.
+        // SAFETY: the vector has so many parts, and their bytes are owned as above.
         unsafe { libc::sendmsg(fd, &raw const message, libc::MSG_NOSIGNAL) }
     };
     if sent >= 0 {
@@ -97,7 +103,7 @@ impl<'py> Wire<'py> {
             let fd = stream.fd.get();
             let sent = stream.outbox.with(|outbox| {
                 let was_all = outbox.pieces() <= VECTOR;
-                send(fd, outbox).map(|sent| sent.map(|sent| (outbox.take(sent), was_all || sent == 0)))
+                send(fd, outbox, &[]).map(|sent| sent.map(|sent| (outbox.take(sent), was_all || sent == 0)))
             });
             match sent {
                 Ok(Some((gone, was_all))) => {
@@ -170,6 +176,9 @@ impl<'py> Wire<'py> {
             return Err(PyTypeError::new_err(words));
         }
         self.check_writable("write")?;
+        if let Some(memory) = self.large_memory(data) {
+            return if self.is_too_late()? { Ok(()) } else { self.write_through(memory) };
+        }
         let piece = piece_of(data)?;
         let Some(piece) = piece else { return Ok(()) };
         if self.is_too_late()? {
@@ -177,6 +186,45 @@ impl<'py> Wire<'py> {
         }
         self.stream.outbox.with(|outbox| outbox.push(piece));
         self.written()
+    }
+
+    /// The memory of data that would have to be copied to be kept, and is sent at once.
+    fn large_memory(&self, data: &Bound<'py, PyAny>) -> Option<Memory> {
+        if data.is_instance_of::<PyBytes>() || self.stream.flags.has(flag::BLOCKED) {
+            return None;
+        }
+        // A view with gaps is none.
+        let memory = Memory::view(data, ffi::PyBUF_SIMPLE).ok()?;
+        let has_room = self.stream.outbox.with(|outbox| outbox.pieces() < VECTOR);
+        (memory.len() >= AT_ONCE && has_room).then_some(memory)
+    }
+
+    /// Sends what there is and the memory behind it, and keeps a copy of what the system does not take.
+    fn write_through(&self, memory: Memory) -> PyResult<()> {
+        let stream = self.stream;
+        let fd = stream.fd.get();
+        // SAFETY: the view is held, and no Python runs until it is sent or copied.
+        let data = unsafe { memory.bytes() };
+        let sent = stream.outbox.with(|outbox| {
+            let sent = if fd < 0 { None } else { send(fd, outbox, data)? };
+            let sent = sent.unwrap_or_default();
+            let before = outbox.len();
+            let gone = outbox.take(sent.min(before));
+            let left = &data[sent.saturating_sub(before)..];
+            if !left.is_empty() {
+                outbox.push(Piece::Copied(left.into()));
+            }
+            Ok(gone)
+        });
+        drop(memory);
+        match sent {
+            Ok(gone) => drop_pieces(stream, gone),
+            Err(error) => return self.fail_to_write(os_error(self.py, &error)),
+        }
+        if stream.unsent_bytes() > 0 {
+            self.wait_until_writable()?;
+        }
+        self.maybe_pause()
     }
 
     /// `writelines(list)`.
@@ -203,7 +251,7 @@ impl<'py> Wire<'py> {
             let owner = self.owner()?;
             let core = owner.get();
             let len = stream.unsent_bytes();
-            if len > AT_ONCE.min(stream.high.get()) || !core.is_running() {
+            if len >= AT_ONCE || len > stream.high.get() || !core.is_running() {
                 self.send()?;
             } else if !stream.flags.has(flag::UNSENT) {
                 stream.flags.mark(flag::UNSENT);
