@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for coroutine functions.
+"""Tercet's event loop in a thread of its own, for coroutine functions.
 
 Two threads serve it: one takes items from the course, which may have to wait for them, and one runs the loop, which
 must never wait. The loop is the engine's own, so it makes no difference whether the caller runs one already.
@@ -93,10 +93,12 @@ class LoopEngine(Engine):
     def _run_loop(self) -> None:
         import asyncio
 
+        from tercet.loop import new_event_loop
+
         mark_worker()
         self.loop_thread = threading.get_native_id()
         try:
-            with asyncio.Runner() as runner:
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
                 runner.run(self._stay())
         finally:
             self._loop = None

@@ -378,6 +378,62 @@ def test_a_loop_that_nobody_closes_is_garbage_with_all_that_waits_in_it(make_loo
     assert gone() is None
 
 
+@pytest.mark.parametrize("end", ["run", "cancelled", "left"])
+@pytest.mark.parametrize("when", ["while it waits", "while it runs"])
+def test_a_context_that_holds_itself_is_garbage_with_its_handle(make_loop: Any, end: str, when: str) -> None:
+    """The copy that a handle makes can be asked for at any time, and then belongs to others as well."""
+    variable: contextvars.ContextVar[Keeper] = contextvars.ContextVar("variable")
+    loop, gone, contexts = make_loop(), [], []
+
+    def note(keeper: Keeper) -> None:
+        if when == "while it runs":
+            keeper.handles = [shown._context for shown in contexts]
+            gc.collect()
+
+    async def main() -> None:
+        keeper = Keeper()
+        variable.set(keeper)
+        gone.append(weakref.ref(keeper))
+        for handle in (loop.call_soon(note, keeper), loop.call_later(0, note, keeper)):
+            contexts.append(handle)
+            if when == "while it waits":
+                keeper.handles = [*keeper.handles, handle._context] if hasattr(keeper, "handles") else [handle._context]
+            if end == "cancelled":
+                handle.cancel()
+        gc.collect()
+        if end != "left":
+            await asyncio.sleep(0.001)
+
+    contextvars.Context().run(loop.run_until_complete, main())
+    contexts.clear()
+    loop.close()
+    gc.collect()
+    assert gone[0]() is None
+
+
+def test_handles_are_made_anew_where_others_have_been() -> None:
+    """Memory of handles is used again; nothing of the old one is left in it, and the collector may look at any time."""
+    loop, seen = tercet.new_event_loop(), []
+
+    async def main() -> None:
+        for number in range(3):
+            kept = [loop.call_soon(seen.append, number, context=contextvars.copy_context()) for _ in range(50)]
+            kept += [loop.call_later(0, seen.append, number) for _ in range(50)]
+            plain = [loop.call_soon(int) for _ in range(50)]
+            assert not any(handle.cancelled() or weakref.getweakrefs(handle) for handle in (*kept, *plain))
+            told = [weakref.ref(handle) for handle in kept]
+            for handle in kept[::3]:
+                handle.cancel()
+            gc.collect()
+            del kept, plain, handle
+            await asyncio.sleep(0.001)
+            assert not any(reference() for reference in told)
+
+    loop.run_until_complete(main())
+    assert seen == [number for number in range(3) for _ in range(66)]
+    loop.close()
+
+
 @pytest.mark.parametrize("method", ["call_soon", "call_later"])
 def test_weak_references_to_handles_end_with_them(loop: Loop, method: str) -> None:
     handle = loop.call_soon(print, "") if method == "call_soon" else loop.call_later(0, print, "")

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import tercet
+
 PLACE: contextvars.ContextVar[str] = contextvars.ContextVar("PLACE", default="nowhere")
 
 
@@ -20,6 +22,14 @@ async def double(x: int) -> int:
 def test_results_come_back_in_order(bench: Any) -> None:
     with bench("event-loop", double, range(1000), limit=100) as at:
         assert at.results() == [2 * x for x in range(1000)]
+
+
+def test_the_loop_is_tercets(bench: Any) -> None:
+    async def loop_of(_: int) -> type:
+        return type(asyncio.get_running_loop())
+
+    with bench("event-loop", loop_of, range(3)) as at:
+        assert at.results() == [tercet.EventLoop] * 3
 
 
 def test_as_many_run_at_the_same_time_as_allowed(bench: Any) -> None:

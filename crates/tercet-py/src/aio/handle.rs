@@ -10,6 +10,9 @@
 //! it holds as held by somebody who lives, as the loop does. It is told of the handle when the loop lets go of it and somebody else does
 //! not ([`settle`]), and of all that wait when the loop ends its run. So no handle that could be part of garbage is loose.
 //!
+//! The copy of a context that is made for a loose handle is loose as well: nobody else has it. The collector is told of it before anybody
+//! else can have it, which is before the callback runs and where it is asked for, and before it goes, since CPython takes it for known then.
+//!
 //! Rules of re-entrance
 //! --------------------
 //! - The callback may cancel its own handle. While it runs, its fields stay: `cancel` only marks the handle, and
@@ -51,6 +54,8 @@ const IS_TIMER: u8 = 4;
 const SCHEDULED: u8 = 8;
 /// The collector does not know of it.
 const LOOSE: u8 = 16;
+/// Nor of its context.
+const LOOSE_CONTEXT: u8 = 32;
 
 /// The fields that the base has places for, in its order, which is that of their names.
 #[repr(C)]
@@ -199,6 +204,15 @@ impl<'a> Handle<'a> {
         [callback, context, owner, first, second, third, &self.more.when, source_traceback, repr]
     }
 
+    /// Tells the collector of the context, if it does not know of it.
+    fn settle_context(self) {
+        if self.has(LOOSE_CONTEXT) {
+            self.unmark(LOOSE_CONTEXT);
+            // SAFETY: the field owns a context, which `make` has taken out of the collector's sight.
+            unsafe { ffi::PyObject_GC_Track(self.named.context.raw().cast()) };
+        }
+    }
+
     fn forget_the_call(self) {
         let args = self.more.count.replace(0);
         self.named.callback.clear();
@@ -253,7 +267,8 @@ impl Later<'_> {
         // SAFETY: the types are made before any loop is; the instance is made all zeros, which is a valid `Handle`, and the
         // references are to live objects.
         let handle = unsafe {
-            let context = if self.context.is_null() || self.context == ffi::Py_None() {
+            let copies = self.context.is_null() || self.context == ffi::Py_None();
+            let context = if copies {
                 let copy = ffi::PyContext_CopyCurrent();
                 if copy.is_null() {
                     return Err(PyErr::fetch(py));
@@ -282,6 +297,10 @@ impl Later<'_> {
             }
             if is_loose {
                 handle.mark(LOOSE);
+                if copies {
+                    ffi::PyObject_GC_UnTrack(context.cast());
+                    handle.mark(LOOSE_CONTEXT);
+                }
             } else {
                 ffi::PyObject_GC_Track(object.cast());
             }
@@ -334,6 +353,7 @@ pub(super) unsafe fn tell_the_collector(object: Raw) {
     unsafe {
         let handle = Handle::of(object);
         if handle.has(LOOSE) {
+            handle.settle_context();
             handle.unmark(LOOSE);
             ffi::PyObject_GC_Track(object.cast());
         }
@@ -357,6 +377,7 @@ pub(super) fn run(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
 }
 
 fn run_now(turn: &Turn<'_>, object: Raw, handle: Handle<'_>) -> PyResult<()> {
+    handle.settle_context();
     let result = turn.enter(handle.named.context.raw()).and_then(|()| call(turn.py, handle));
     match result {
         Ok(()) => Ok(()),
@@ -417,7 +438,10 @@ getters! {
     get_callback = |py, handle| handle.named.callback.or_none(py);
     get_args = |py, handle| if handle.named.callback.is_empty() { py.None().into_bound(py) } else { handle.args(py)? };
     get_cancelled = |py, handle| pyo3::types::PyBool::new(py, handle.is_cancelled()).to_owned();
-    get_context = |py, handle| handle.named.context.or_none(py);
+    get_context = |py, handle| {
+        handle.settle_context();
+        handle.named.context.or_none(py)
+    };
     get_loop = |py, handle| handle.named.owner.or_none(py);
     get_source_traceback = |py, handle| handle.named.source_traceback.or_none(py);
     get_repr = |py, handle| handle.named.repr.or_none(py);
@@ -512,6 +536,7 @@ unsafe extern "C" fn dealloc(object: Raw) {
         ffi::PyObject_GC_UnTrack(object.cast());
         kind::clear_weakrefs(object);
         let handle = Handle::of(object);
+        handle.settle_context();
         let is_timer = handle.has(IS_TIMER);
         handle.all().into_iter().for_each(Slot::clear);
         let spares = if is_timer { &SPARE_TIMER } else { &SPARE_PLAIN };
