@@ -9,6 +9,7 @@
 //! | `handle` | `Handle` and `TimerHandle` |
 //! | `spare` | memory of handles that are gone |
 //! | `schedule` | `call_soon`, `call_soon_threadsafe`, `call_later`, `call_at` |
+//! | `task` | `create_task`, `create_future` |
 //! | `watch` | `add_reader`, `add_writer`, and what is watched otherwise |
 //! | `stream` | the transport of TCP and Unix sockets; `methods`, `reading`, `writing`, `outbox`, `address` are its parts |
 //! | `channel`, `channel_face` | what the transports of datagrams and of pipes have in common |
@@ -54,6 +55,7 @@ mod schedule;
 mod socket;
 mod spare;
 mod stream;
+mod task;
 mod tls;
 mod transport;
 mod turn;

@@ -15,7 +15,7 @@ use super::errand::Errand;
 use super::handle::{self, Later};
 use super::kind;
 use super::object::Raw;
-use super::watch;
+use super::{task, watch};
 use crate::door::called;
 
 /// What a method was called with.
@@ -250,8 +250,10 @@ pub(crate) fn add_fast_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
             c"_add_writer($self, /, fd, callback, *args)\n--\n\nCall a function whenever a descriptor can be written to.",
         ),
     ];
-    let table: *mut ffi::PyMethodDef = kind::leak(methods.into(), ffi::PyMethodDef::zeroed()).cast();
-    for place in 0..6 {
+    let methods: Vec<_> = methods.into_iter().chain(task::methods()).collect();
+    let count = methods.len();
+    let table: *mut ffi::PyMethodDef = kind::leak(methods, ffi::PyMethodDef::zeroed()).cast();
+    for place in 0..count {
         // SAFETY: the table has so many methods, which live for ever, and the class is one of ours.
         unsafe {
             let method = table.add(place);
