@@ -78,6 +78,10 @@ class LoopCore:
         """Return the loop's clock, in seconds: that of `time.monotonic`."""
     def stop(self) -> None:
         """End `run_forever` when the current turn is over."""
+    def create_future(self) -> asyncio.Future[Any]:
+        """Return a new future of this loop."""
+    def create_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
+        """Schedule a coroutine, and return its task."""
     def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
         """Call a function in the next turn."""
     def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:

@@ -36,11 +36,7 @@ impl Names {
                 tasks: py.import("asyncio.tasks")?.unbind(),
                 futures: py.import("asyncio.futures")?.unbind(),
                 only_loop: PyTuple::new(py, [intern!(py, "loop")])?.unbind(),
-                standard: py
-                    .import("asyncio.base_events")?
-                    .getattr("BaseEventLoop")?
-                    .getattr("create_task")?
-                    .unbind(),
+                standard: py.import("asyncio.base_events")?.getattr("BaseEventLoop")?.getattr("create_task")?.unbind(),
             })
         })
     }
@@ -65,7 +61,8 @@ unsafe extern "C" fn create_task(object: Raw, args: *const Raw, count: isize, ke
     unsafe {
         called(std::ptr::null_mut(), |py| {
             let names = Names::get(py)?;
-            let given = Bound::from_borrowed_ptr_or_opt(py, keywords).map(|given| given.cast_into_unchecked::<PyTuple>());
+            let given =
+                Bound::from_borrowed_ptr_or_opt(py, keywords).map(|given| given.cast_into_unchecked::<PyTuple>());
             let is_plain = count == 1 && given.as_ref().is_none_or(is_known_to_all);
             if !is_plain || !makes_tasks(py, object)? {
                 return create_by_asyncio(py, names, object, args, count, keywords);
@@ -81,7 +78,8 @@ unsafe extern "C" fn create_task(object: Raw, args: *const Raw, count: isize, ke
                     all[3 + place] = *args.add(1 + place);
                 }
                 let given = given.iter().map(|name| name.cast_into_unchecked::<PyString>());
-                all_names = PyTuple::new(py, std::iter::once(intern!(py, "loop").clone()).chain(given).collect::<Vec<_>>())?;
+                all_names =
+                    PyTuple::new(py, std::iter::once(intern!(py, "loop").clone()).chain(given).collect::<Vec<_>>())?;
             }
             let count = 1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
             let made = ffi::PyObject_Vectorcall(class.as_ptr(), all.as_ptr().add(1), count, all_names.as_ptr());
@@ -122,9 +120,9 @@ unsafe fn create_by_asyncio(
 ) -> PyResult<Raw> {
     // SAFETY: as asked for above; one argument follows for each keyword.
     unsafe {
-        let named = if keywords.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(keywords) };
+        let by_name = if keywords.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(keywords) };
         let mut all = vec![std::ptr::null_mut(), object];
-        all.extend((0..count + named).map(|place| *args.add(place as usize)));
+        all.extend((0..count + by_name).map(|place| *args.add(place as usize)));
         let count = (count as usize + 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
         let made = ffi::PyObject_Vectorcall(names.standard.as_ptr(), all.as_ptr().add(1), count, keywords);
         Bound::from_owned_ptr_or_err(py, made).map(Bound::into_ptr)
@@ -133,7 +131,11 @@ unsafe fn create_by_asyncio(
 
 pub(super) fn methods() -> [ffi::PyMethodDef; 2] {
     [
-        kind::method0(c"create_future", create_future, c"create_future($self, /)\n--\n\nReturn a new future of this loop."),
+        kind::method0(
+            c"create_future",
+            create_future,
+            c"create_future($self, /)\n--\n\nReturn a new future of this loop.",
+        ),
         kind::method_fast(
             c"create_task",
             create_task,
