@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tercet import _tercet, root, zygote
+from tercet import _tercet, estate, zygote
 from tercet.nursery import Nursery
 from tercet.oom import KillCount
 from tercet.parcel import PoolTask, pack_whole
@@ -101,7 +101,7 @@ class Process:
 
 
 class ZygoteStarter:
-    """Has the workers of one pool forked from a nursery of its own: see `tercet.root`."""
+    """Has the workers of one pool forked from a nursery of its own: see `tercet.estate`."""
 
     def __init__(self, initializer: bytes, source: tuple[str, str, bool] | None, preload: Sequence[str]) -> None:
         self.processes: dict[int, Process] = {}
@@ -118,7 +118,7 @@ class ZygoteStarter:
             "preload": list(preload),
             "reads_main": False,
         }
-        root.begin()
+        estate.begin()
 
     def expect(self, fn: Any) -> None:
         """Let the zygote import, once for all workers, what the function needs."""
@@ -156,12 +156,12 @@ class ZygoteStarter:
     def _begin(self) -> Nursery:
         # The search path of now: the program may have changed it since it made the pool.
         self._data["path"] = [str(entry) for entry in sys.path]
-        nursery = root.nursery(self._data)
+        nursery = estate.nursery(self._data)
         if nursery.has_threads:
             # What it imported has started threads, and they would not be in its forks: each worker imports for itself.
             nursery.close()
             self._data.update(preload=[], reads_main=False)
-            nursery = root.nursery(self._data)
+            nursery = estate.nursery(self._data)
         return nursery
 
     def mourn(self, pid: int) -> tuple[str, bool]:
@@ -182,7 +182,7 @@ class ZygoteStarter:
         with self._lock:
             nursery, self._nursery = self._nursery, None
         if nursery is not None:
-            root.keep(nursery, self._lesson())
+            estate.keep(nursery, self._lesson())
 
     def _lesson(self) -> dict[str, Any] | None:
         """What workers have learnt by themselves, without harm."""
@@ -275,7 +275,7 @@ def _serve_spawned(
     try:
         _tercet.serve(fds, lambda: _begin(initializer, initargs), parcel.run, parcel)
     finally:
-        root.end()
+        estate.end()
 
 
 def _begin(initializer: Initializer, initargs: tuple[Any, ...]) -> None:

@@ -1,4 +1,4 @@
-"""The processes that fork others, and what a worker does first.
+"""The processes that fork others: the root of a program, and the nurseries that it forks.
 
 Life cycle
 ----------
@@ -14,13 +14,13 @@ Life cycle
    their sockets. A nursery kills its workers, the root what is left of its nurseries. A worker whose nursery is gone is
    ended by the kernel.
 
-What the program says to either is in `tercet.root` and `tercet.nursery`.
+This file is the root, and what all of them need; `tercet.cradle` is a nursery and its workers. What the program says to
+them is in `tercet.root` and `tercet.nursery`.
 """
 
 from __future__ import annotations
 
 import _socket
-import _thread
 import os
 import select
 import signal
@@ -30,11 +30,10 @@ from _pickle import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import ModuleType
     from typing import Any
 
-__all__ = ["HAS_THREADS", "STALE", "UNKNOWN", "begin", "beside", "flush", "ignore", "main", "receive", "reseed", "work"]
+__all__ = ["HAS_THREADS", "STALE", "UNKNOWN", "begin", "beside", "flush", "ignore", "main", "receive", "reseed"]
 
 HAS_THREADS, STALE = 1, 2
 """What a nursery says for 0, when it cannot serve a pool: threads were started, or its imports are no longer true."""
@@ -48,10 +47,7 @@ UNKNOWN = 1 << 16
 _GRACE_S, _SHORT_GRACE_S = 0.25, 0.02
 """How long the root waits for nurseries to end with the program, before it kills them; the program may be waiting."""
 
-_LONGEST_S = 30
-"""After this time a nursery that imports at rest is ended."""
-
-_NEEDED = ("inheritance", "parcel", "seat", "worker")
+_NEEDED = ("cradle", "inheritance", "parcel", "seat", "worker")
 """What nurseries and workers need of this package."""
 
 
@@ -168,7 +164,7 @@ class _Root:
                 self._line.socket.close()
                 for fd in self._children.values():
                     os.close(fd)
-                _Nursery(Line(control, self._line.life), self._native).serve()
+                beside("cradle").Nursery(sys.modules[__name__], self._native, Line(control, self._line.life)).serve()
             except BaseException:
                 sys.excepthook(*sys.exc_info())
             finally:
@@ -198,117 +194,6 @@ class _Root:
         os._exit(0)
 
 
-class _Nursery:
-    """Settles with the data of a pool, and forks its workers."""
-
-    def __init__(self, line: Line, native: ModuleType) -> None:
-        self._line = line
-        self._native = native
-        self._children: set[int] = set()
-        self._data: dict[str, Any] = {}
-        inheritance = beside("inheritance")
-        self._possessions = inheritance.Possessions([line.socket.fileno(), line.life])
-        self._imports = inheritance.Imports()
-
-    def serve(self) -> None:
-        """Do what the program asks for, until it lets go or ends."""
-        try:
-            while (message := self._line.receive())[0]:
-                kind, number = message[0][:1], int.from_bytes(message[0][1:], "little")
-                if kind == b"L":
-                    self._line.answer(self._settle(self._line.receive_long(number), message[1]))
-                elif kind == b"F":
-                    self._line.answer(self._fork(self._line.receive_long(number), message[1]))
-                elif kind == b"W":
-                    pid = int.from_bytes(self._line.receive()[0], "little")
-                    self._line.answer(_status(pid, self._children))
-                else:
-                    self._rest(self._line.receive_long(number))
-        except (EOFError, ConnectionError):
-            # In the middle of a message.
-            pass
-        self._kill_workers()
-        # There is nothing to be finalized, and it would take longer than all the rest.
-        os._exit(0)
-
-    def _settle(self, data: dict[str, Any], fds: list[int]) -> int:
-        """Take over what the program's functions rely on, once for all workers."""
-        if not self._imports.hold(data):
-            return STALE
-        self._possessions.take(data, fds)
-        self._line.move(*self._possessions.own)
-        self._data = data
-        worker = beside("worker")
-        worker.settle(data)
-        self._imports.begin(data)
-        self._import(worker.prepare, [(module, None) for module in data["preload"]], data["reads_main"])
-        # What they print is printed once, and not by every fork.
-        flush()
-        return HAS_THREADS if _thread._count() > 0 else 0
-
-    def _rest(self, lesson: dict[str, Any] | None) -> None:
-        """Be ready for another pool, or end."""
-        self._kill_workers()
-        self._data = {}
-        self._possessions.let_go()
-        if lesson is not None:
-            signal.alarm(_LONGEST_S)
-            self._import(beside("worker").prepare, lesson["sources"], lesson["reads_main"])
-            signal.alarm(0)
-        flush()
-        if self._imports.are_harmless():
-            self._line.answer(0)
-        else:
-            os._exit(0)
-
-    def _import(self, prepare: Callable[..., None], *what: Any) -> None:
-        # Nobody looks at the program meanwhile: the root does, and ends with it.
-        self._native.end_with_parent()
-        since_ns, is_complete = time.time_ns(), False
-        try:
-            prepare(*what)
-            is_complete = True
-        except BaseException:
-            # Whoever needs it will try again, and say so.
-            pass
-        self._imports.end(since_ns, is_complete=is_complete)
-        self._native.end_with_parent(False)
-
-    def _fork(self, order: Any, fds: list[int]) -> int:
-        """Fork a worker."""
-        try:
-            pid = os.fork()
-        except OSError as error:
-            # Were it to die of this, all workers would die with it. The program is told why.
-            pid = -(error.errno or 1)
-        if pid:
-            for fd in fds:
-                os.close(fd)
-            if pid > 0:
-                self._children.add(pid)
-            return pid
-        code = 1
-        try:
-            self._line.socket.close()
-            os.close(self._line.life)
-            nursery = os.getppid()
-            self._native.end_with_parent()
-            if os.getppid() != nursery:
-                os._exit(1)
-            code = work(self._native, fds, (self._data["initializer"], self._data["lesson"], *order))
-            _finish()
-        finally:
-            flush()
-            os._exit(code)
-
-    def _kill_workers(self) -> None:
-        for pid in self._children:
-            os.kill(pid, 9)
-        for pid in self._children:
-            os.waitpid(pid, 0)
-        self._children.clear()
-
-
 def _native(file: str) -> ModuleType:
     """Load the extension alone: the package around it would take longer than the start of the interpreter."""
     import importlib.machinery
@@ -331,20 +216,6 @@ def receive(line: _socket.socket) -> tuple[bytes, list[int]]:
         for start in range(0, len(data) - len(data) % 4, 4)
     ]
     return request, fds
-
-
-def work(native: ModuleType, fds: list[int], order: tuple[bytes, Any, str, int, list[str]]) -> int:
-    """Be a worker until the pool lets go."""
-    initializer, lesson, name, parent, path = order
-    sys.path[:] = path
-    _name(name, parent)
-    if lesson is not None:
-        line = _socket.socket(fileno=fds.pop()) if lesson["seats"] > 1 else None
-        beside("seat").Host(sys.modules[__name__], native, lesson).serve(fds, line)
-        return 0
-    parcel = beside("parcel")
-    native.serve(fds, lambda: begin(*loads(initializer)), parcel.run, parcel)
-    return 0
 
 
 def _close(fd: int) -> None:
@@ -383,30 +254,12 @@ def begin(initializer: Any, initargs: tuple[Any, ...]) -> None:
             raise
 
 
-def _name(name: str, parent: int) -> None:
-    """Be, to `multiprocessing`, a child process like any other."""
-    if "multiprocessing.process" in sys.modules:
-        here = sys.modules["multiprocessing.process"].current_process()
-        here._name, here._parent_pid = name, parent
-
-
 def reseed() -> None:
     """Give this worker random numbers of its own: copies of one process would draw the same."""
     if "random" in sys.modules:
         sys.modules["random"].seed()
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
-
-
-def _finish() -> None:
-    """Do what a process of `multiprocessing` does at its end: run finalizers, and wait for threads that tasks began."""
-    if "multiprocessing.util" in sys.modules:
-        sys.modules["multiprocessing.util"]._exit_function()
-    if "threading" in sys.modules:
-        sys.modules["threading"]._shutdown()
-    if "tercet.root" in sys.modules:
-        # Of pools that tasks have made.
-        sys.modules["tercet.root"].end()
 
 
 def flush() -> None:
@@ -416,14 +269,6 @@ def flush() -> None:
             stream.flush()
         except (AttributeError, OSError, ValueError):
             pass
-
-
-def _status(pid: int, children: set[int]) -> int:
-    """Wait for the end of a worker: its exit code, negative for a signal."""
-    if pid not in children:
-        return UNKNOWN
-    children.discard(pid)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def ignore(*_: object) -> None:

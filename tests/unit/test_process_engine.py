@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tercet import root
+from tercet import estate
 from tercet.errors import NotPortable, RemoteError, RemoteTraceback, WorkerDied
 from tercet.portable import pack
 from tercet.process_engine import ProcessEngine, _BatchSize
@@ -25,7 +25,7 @@ from tercet.standing import interpreter_flags
 
 def children() -> set[int]:
     """The child processes of this one, zombies included, but for the root that they come from."""
-    root.end()
+    estate.end()
     found: set[int] = set()
     for task in os.listdir("/proc/self/task"):
         with open(f"/proc/self/task/{task}/children") as file:

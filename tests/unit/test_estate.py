@@ -1,4 +1,4 @@
-"""`tercet.root`: what pools of one program have in common, and what they must not have in common.
+"""`tercet.estate`: what pools of one program have in common, and what they must not have in common.
 
 What has been begun before is gone at the start of each test, since a nursery that rests is another's.
 """
@@ -22,7 +22,7 @@ import tasks_for_roots as T
 import tercet
 from holdings import Holdings, descendants, wait_for_ends
 from stage_for_pools import Gate, Program
-from tercet import root
+from tercet import estate
 from tercet.process_pool import ProcessPoolExecutor
 
 PATIENCE_S = 60
@@ -32,9 +32,9 @@ pytestmark = pytest.mark.timeout(90)
 
 @pytest.fixture(autouse=True)
 def _alone() -> Iterator[None]:
-    root.end()
+    estate.end()
     yield
-    root.end()
+    estate.end()
 
 
 def use(task: Callable[..., Any] = T.family, *args: Any, **options: Any) -> Any:
@@ -45,7 +45,7 @@ def use(task: Callable[..., Any] = T.family, *args: Any, **options: Any) -> Any:
 
 def rested() -> int:
     """The number of the nursery that rests, when it does."""
-    kept = root._estate.kept
+    kept = estate._estate.kept
     assert kept is not None
     assert kept.is_rested(PATIENCE_S)
     return kept.pid
@@ -355,7 +355,7 @@ def test_a_module_that_does_more_than_define_is_not_kept(
     (tmp_path / "doing.py").write_text(deed)
     monkeypatch.syspath_prepend(str(tmp_path))
     first = use(preload=["doing"])
-    kept = root._estate.kept
+    kept = estate._estate.kept
     assert kept is not None
     assert not kept.is_rested(PATIENCE_S)
     assert use() != first
@@ -369,14 +369,14 @@ def test_a_module_that_hangs_at_rest_holds_up_nobody(run: Callable[..., Program]
     program = run(
         """
         import sly, tercet
-        from tercet import root
+        from tercet import estate
 
         def use():
             return sum(tercet.map(sly.call, range(10), model="processes", workers=2))
 
         if __name__ == "__main__":
             print(use(), use())
-            print(root._estate.kept.pid, root._estate.root.pid)
+            print(estate._estate.kept.pid, estate._estate.root.pid)
         """
     )
     assert program.line() == "90 90"
@@ -500,11 +500,11 @@ def test_a_program_leaves_with_all_that_it_has(run: Callable[..., Program]) -> N
 def test_a_pool_that_nobody_uses_costs_its_program_nothing_at_the_end(run: Callable[..., Program]) -> None:
     program = run(
         """
-        from tercet import root
+        from tercet import estate
         from tercet.process_pool import ProcessPoolExecutor
 
         executor = ProcessPoolExecutor(1)
-        print(root._estate.root.pid, flush=True)
+        print(estate._estate.root.pid, flush=True)
         """
     )
     known = int(program.line())
@@ -519,7 +519,7 @@ def test_a_worker_with_a_pool_leaves_no_root_behind() -> None:
         inner = [pid for pid in descendants(os.getpid()) if T.parent(pid) in executor._processes]
         assert inner
     assert wait_for_ends(inner) == []
-    root.end()
+    estate.end()
     assert Holdings.now().processes <= before
 
 
