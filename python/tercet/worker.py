@@ -41,7 +41,6 @@ def settle(around: dict[str, Any]) -> None:
     main = sys.modules["__main__"]
     if not isinstance(main, Main) or "_source" in vars(main):
         sys.modules["__main__"] = sys.modules["__mp_main__"] = Main(around["main"])
-    _postpone("tercet")
 
 
 def prepare(sources: list[tuple[str, str | None]], reads_main: bool) -> None:
@@ -101,20 +100,6 @@ class Files:
         folder, name_of_file = os.path.split(file)
         places = [folder] if name_of_file == "__init__.py" else None
         return importlib.util.spec_from_file_location(name, file, submodule_search_locations=places)
-
-
-def _postpone(module: str) -> None:
-    """Import a package only when something in it is asked for: most programs import tercet, few tasks use it."""
-    import importlib.util
-
-    if module in sys.modules:
-        return
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.loader is None:
-        return
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    made = sys.modules[module] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
 
 
 def apply(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
