@@ -15,10 +15,10 @@ Examples
 # `portable` and `purity` say what may go to another process; `advice` tells it all to a person. `thread_pool` is the
 # pool of threads that people use and that `thread_engine` runs on; `futures` is what its tasks will have come to, and
 # `spread` the `map` of all executors.
-# `process_pool` is the pool of processes; `lead` knows its leader, `starter` starts its workers, `parcel` is what goes to
-# and fro. `estate` keeps the processes that workers are forked from: `root` and `nursery` speak with them, `zygote` and
-# `cradle` are their far sides, `standing` and `inheritance` what they have from the program. `process_engine` runs on such workers too: `worker` is what they learn, `seat` what they do,
-# and `seat_starter` starts them.
+# `process_pool` is the pool of processes; `lead` knows its leader, `starter` starts its workers, `parcel` is what goes
+# to and fro. `estate` keeps the processes that workers are forked from: `root` and `nursery` speak with them, `zygote`
+# and `cradle` are their far sides, `standing` and `inheritance` what they have from the program. `process_engine` runs
+# on such workers too: `worker` is what they learn, `seat` what they do, and `seat_starter` starts them.
 # `pool` is `multiprocessing.Pool` on the same workers, which `pool_executor` feeds; `pool_result` and `pool_iterator`
 # are what it returns.
 # `queues`, `synchronize`, `connection`, `sharedctypes` and `arrays` are what processes share; `handle` is how it gets
