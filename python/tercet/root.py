@@ -66,7 +66,11 @@ class Root:
             for fd in [life, *copies]:
                 if fd >= 0:
                     os.close(fd)
-        self._line.send(os.fsencode(_tercet.__file__))
+        try:
+            self._line.send(os.fsencode(_tercet.__file__))
+        except ConnectionError:
+            # It has ended already, as whoever asks for a nursery will be told.
+            pass
 
     def is_there(self) -> bool:
         """Whether it can be asked, as far as one knows."""
@@ -161,7 +165,7 @@ class Root:
             # The answer may still come, and would be taken for that of the next.
             self._is_sound = False
             if isinstance(error, TimeoutError):
-                os.kill(self.pid, 9)
+                self._kill()
             if isinstance(error, OSError):
                 raise ConnectionResetError("the process that starts zygotes does not answer") from error
             raise
@@ -177,7 +181,7 @@ class Root:
         self._is_buried = True
         if not self._has_forked:
             # It may not be there yet, and has nobody to look after.
-            os.kill(self.pid, 9)
+            self._kill()
         try:
             self._line.settimeout(_LEAVE_S)
             while self._line.recv(8):
@@ -185,12 +189,17 @@ class Root:
         except ConnectionError:
             pass
         except OSError:
-            os.kill(self.pid, 9)
+            self._kill()
         self._line.close()
         try:
             os.waitpid(self.pid, 0)
         except ChildProcessError:
             pass
+
+    def _kill(self) -> None:
+        # Unless it has ended, and the program has reaped it with all its children: the number may be another's.
+        if self._hears():
+            os.kill(self.pid, 9)
 
 
 def _spawn(line: int, life: int) -> int:
