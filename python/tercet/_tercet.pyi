@@ -512,8 +512,8 @@ def serve(
 ) -> None:
     """Serve a pool until it says that this process may leave."""
 
-def end_with_parent() -> None:
-    """Have the kernel end this process when its parent ends, in whatever way."""
+def end_with_parent(ends: bool = True) -> None:
+    """Have the kernel end this process when its parent ends, in whatever way; or no longer."""
 
 def equip(reader: type, writer: type, protocol: type, foreign_protocol: type, adopt: Callable[[Any], None]) -> None:
     """Give the classes of `tercet.streams` their native methods; once."""

@@ -10,8 +10,9 @@ import os
 from _socket import AF_UNIX, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
 from typing import Any
 
+from tercet.nursery import as_bytes
 from tercet.parcel import pack_whole
-from tercet.starter import ZygoteStarter, as_bytes, end_of, was_killed
+from tercet.starter import ZygoteStarter, end_of, was_killed
 
 __all__ = ["SeatStarter"]
 
@@ -33,12 +34,16 @@ class SeatStarter(ZygoteStarter):
         self._seats = seats
         self._latest: _Seated | None = None
         self._ends: dict[int, tuple[str, bool]] = {}
+        self._are_well = True
         self.started = 0
         self.refusal: str | None = None
         """Why the latest that was wanted could not be started."""
 
     def expect(self, fn: Any) -> None:
-        """Do nothing: a worker learns by itself what it needs, and may be killed while it does."""
+        """Do nothing: a worker learns by itself what it needs, and may be killed while it does.
+
+        What it needs is imported in the nursery when the map is over, for the next.
+        """
 
     def hire(self, fds: list[int]) -> tuple[int, int]:
         """Open a seat: in the latest process if there is room, otherwise in a new one."""
@@ -98,12 +103,26 @@ class SeatStarter(ZygoteStarter):
             code = self._bury(pid)
             how, hint = end_of(code, self._kills)
             self._ends[pid] = how + hint, was_killed(code)
+            self._are_well = self._are_well and code == 0
         return self._ends[pid]
 
     def close(self) -> None:
-        """End the zygote."""
+        """End the nursery, or let it rest until the next pool."""
         self._forget_latest()
         super().close()
+
+    def _lesson(self) -> dict[str, Any] | None:
+        lesson = self._data["lesson"]
+        if not self._ends or not self._are_well:
+            return None
+        return {"sources": lesson["sources"], "reads_main": _reads_main(lesson)}
+
+
+def _reads_main(lesson: dict[str, Any]) -> bool:
+    """Whether a worker has run the main module for it."""
+    modules = {module for module, _, _ in lesson["carried"]}
+    packed = lesson["packed"] or b""
+    return "__main__" in modules or b"__main__" in packed or (lesson["named"] or ("",))[0] == "__main__"
 
 
 class _Seated:

@@ -10,13 +10,12 @@ import itertools
 import os
 import sys
 import threading
-from _pickle import dumps
-from _socket import AF_UNIX, SCM_RIGHTS, SHUT_WR, SOCK_SEQPACKET, SOL_SOCKET, socketpair
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tercet import _tercet, zygote
+from tercet import _tercet, estate, zygote
+from tercet.nursery import Nursery
 from tercet.oom import KillCount
 from tercet.parcel import PoolTask, pack_whole
 from tercet.portable import main_source, surroundings
@@ -28,22 +27,10 @@ __all__ = [
     "ContextStarter",
     "Starter",
     "ZygoteStarter",
-    "as_bytes",
     "end_of",
-    "interpreter_flags",
     "starter",
     "was_killed",
 ]
-
-_START = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import zygote
-del sys.path[0]
-zygote.main(3)
-"""
-_HERE = __file__.rpartition(os.sep)[0]
-_PIECE = 1 << 16
 
 Initializer = Callable[..., object] | None
 
@@ -114,12 +101,12 @@ class Process:
 
 
 class ZygoteStarter:
-    """Forks the workers of one pool from a zygote of its own."""
+    """Has the workers of one pool forked from a nursery of its own: see `tercet.estate`."""
 
     def __init__(self, initializer: bytes, source: tuple[str, str, bool] | None, preload: Sequence[str]) -> None:
         self.processes: dict[int, Process] = {}
         self._lock = threading.Lock()
-        self._zygote: _Zygote | None = None
+        self._nursery: Nursery | None = None
         self._kills = KillCount()
         self._counter = itertools.count(1)
         # It may keep alive what it names.
@@ -131,6 +118,7 @@ class ZygoteStarter:
             "preload": list(preload),
             "reads_main": False,
         }
+        estate.begin()
 
     def expect(self, fn: Any) -> None:
         """Let the zygote import, once for all workers, what the function needs."""
@@ -151,29 +139,30 @@ class ZygoteStarter:
         with self._lock:
             order = (name, os.getpid(), path)
             try:
-                if self._zygote is None:
-                    self._zygote = self._begin()
-                pid = self._zygote.fork(fds, order)
+                if self._nursery is None:
+                    self._nursery = self._begin()
+                pid = self._nursery.fork(fds, order)
             except ConnectionError:
                 # It was killed, and its workers with it.
-                if self._zygote is not None:
-                    self._zygote.close()
-                self._zygote = self._begin()
-                pid = self._zygote.fork(fds, order)
+                dead, self._nursery = self._nursery, None
+                if dead is not None:
+                    dead.close()
+                self._nursery = self._begin()
+                pid = self._nursery.fork(fds, order)
         self.processes[pid] = Process(pid, name)
-        # The zygote reaps its children only when it is asked to: the number is still that of the worker.
+        # The nursery reaps its children only when it is asked to: the number is still that of the worker.
         return pid, os.pidfd_open(pid)
 
-    def _begin(self) -> _Zygote:
+    def _begin(self) -> Nursery:
         # The search path of now: the program may have changed it since it made the pool.
         self._data["path"] = [str(entry) for entry in sys.path]
-        zygote_ = _Zygote(self._data)
-        if zygote_.has_threads:
+        nursery = estate.nursery(self._data)
+        if nursery.has_threads:
             # What it imported has started threads, and they would not be in its forks: each worker imports for itself.
-            zygote_.close()
+            nursery.close()
             self._data.update(preload=[], reads_main=False)
-            zygote_ = _Zygote(self._data)
-        return zygote_
+            nursery = estate.nursery(self._data)
+        return nursery
 
     def mourn(self, pid: int) -> tuple[str, bool]:
         """Return how a worker ended."""
@@ -183,17 +172,21 @@ class ZygoteStarter:
     def _bury(self, pid: int) -> int | None:
         process = self.processes.pop(pid, None)
         with self._lock:
-            code = None if self._zygote is None else self._zygote.status(pid)
+            code = None if self._nursery is None else self._nursery.status(pid)
         if process is not None:
             process.exitcode = code
         return code
 
     def close(self) -> None:
-        """End the zygote."""
+        """End the nursery, or let it rest until the next pool."""
         with self._lock:
-            zygote_, self._zygote = self._zygote, None
-        if zygote_ is not None:
-            zygote_.close()
+            nursery, self._nursery = self._nursery, None
+        if nursery is not None:
+            estate.keep(nursery, self._lesson())
+
+    def _lesson(self) -> dict[str, Any] | None:
+        """What workers have learnt by themselves, without harm."""
+        return None
 
     starts_at_once = False
 
@@ -279,7 +272,10 @@ def _serve_spawned(
         except ProcessLookupError:
             os._exit(1)
         threading.Thread(target=_end_with, args=(life,), daemon=True).start()
-    _tercet.serve(fds, lambda: _begin(initializer, initargs), parcel.run, parcel)
+    try:
+        _tercet.serve(fds, lambda: _begin(initializer, initargs), parcel.run, parcel)
+    finally:
+        estate.end()
 
 
 def _begin(initializer: Initializer, initargs: tuple[Any, ...]) -> None:
@@ -339,84 +335,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-class _Zygote:
-    """The program's side of a zygote."""
-
-    def __init__(self, data: dict[str, Any]) -> None:
-        self._line, far = socketpair(AF_UNIX, SOCK_SEQPACKET)
-        # Number 3 in the new process; away from 3 here, since a copy onto itself would stay closed on exec.
-        spare = os.dup(far.fileno()) if far.fileno() == 3 else None
-        source = far.fileno() if spare is None else spare
-        arguments = [sys.executable, *interpreter_flags(), "-S", "-P", "-c", _START, _HERE]
-        actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, source, 3)]
-        try:
-            self._pid = os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions)
-        except OSError:
-            self._line.close()
-            raise
-        finally:
-            far.close()
-            if spare is not None:
-                os.close(spare)
-        self._line.send(os.fsencode(_tercet.__file__))
-        self._send(b"L", dumps(data, 5))
-        self.has_threads = self._answer() != 0
-
-    def fork(self, fds: list[int], order: tuple[str, int, list[str]]) -> int:
-        """Fork a worker and return its number."""
-        self._send(b"F", dumps(order, 5), [(SOL_SOCKET, SCM_RIGHTS, as_bytes(fds))])
-        pid = self._answer()
-        if pid < 0:
-            raise OSError(-pid, os.strerror(-pid))
-        return pid
-
-    def status(self, pid: int) -> int | None:
-        """Return the exit code of a worker that has ended, negative for a signal."""
-        try:
-            self._line.send(b"W" + pid.to_bytes(8, "little"))
-            code = self._answer()
-        except OSError:
-            return None
-        return None if code == zygote.UNKNOWN else code
-
-    def close(self) -> None:
-        """End the zygote, and with it every worker."""
-        try:
-            self._line.shutdown(SHUT_WR)
-        except OSError:
-            pass
-        self._line.close()
-        try:
-            os.waitpid(self._pid, 0)
-        except ChildProcessError:
-            pass
-
-    def _send(self, kind: bytes, packed: bytes, extra: Sequence[tuple[int, int, bytes]] = ()) -> None:
-        self._line.sendmsg([kind + len(packed).to_bytes(8, "little")], extra)
-        for start in range(0, len(packed), _PIECE):
-            self._line.send(packed[start : start + _PIECE])
-
-    def _answer(self) -> int:
-        answer = self._line.recv(8)
-        if len(answer) < 8:
-            raise ConnectionResetError("the process that starts workers is gone")
-        return int.from_bytes(answer, "little", signed=True)
-
-
-def interpreter_flags() -> list[str]:
-    """The options of this interpreter that its workers should have too."""
-    flags = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
-    flags += ["-B"] if sys.dont_write_bytecode else []
-    flags += ["-E"] if sys.flags.ignore_environment else []
-    flags += [
-        word for name, value in sys._xoptions.items() for word in ("-X", name if value is True else f"{name}={value}")
-    ]
-    flags += [word for option in sys.warnoptions for word in ("-W", option)]
-    return flags
-
-
-def as_bytes(fds: list[int]) -> bytes:
-    """Return descriptors as they go through a socket."""
-    return b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)

@@ -1,7 +1,8 @@
 """Becoming like the program: what a process takes over before it can run the program's functions.
 
-A zygote starts as an interpreter that skips `site` and knows nothing of the program (`settle`). From there a worker of
-a map learns one function, with the global data that it reads (`learn`).
+A zygote starts as an interpreter that skips `site` and knows nothing of the program (`settle`), and imports what many
+workers need (`prepare`). From there a worker of a map learns one function, with the global data that it reads
+(`learn`).
 
 This file is read in workers before anything else of tercet, and names nothing that takes long to import.
 """
@@ -19,32 +20,47 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["Files", "Main", "apply", "learn", "settle"]
+__all__ = ["Files", "Main", "apply", "learn", "prepare", "settle"]
 
 _APPLY = ("tercet.worker", "apply")
 """The function that is here already."""
 
 
 def settle(around: dict[str, Any]) -> None:
-    """Take over what any function of the program may rely on."""
+    """Take over what any function of the program may rely on; again, if need be, for the next pool."""
     sys.path[:] = around["path"]
     sys.argv[:] = around["argv"]
     sys.prefix, sys.exec_prefix = around["prefix"]
     sys.setrecursionlimit(around["limits"][0])
     sys.set_int_max_str_digits(around["limits"][1])
     _greet()
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Files)]
     sys.meta_path.append(Files(around["files"]))
-    sys.modules["__main__"] = sys.modules["__mp_main__"] = Main(around["main"])
+    # Modules may have been written that were not there when somebody looked.
+    sys.path_importer_cache.clear()
+    main = sys.modules["__main__"]
+    if not isinstance(main, Main) or "_source" in vars(main):
+        sys.modules["__main__"] = sys.modules["__mp_main__"] = Main(around["main"])
+
+
+def prepare(sources: list[tuple[str, str | None]], reads_main: bool) -> None:
+    """Import modules, by name or from their files, and run the main module if that is asked for."""
+    for module, file in sources:
+        if file is None:
+            __import__(module)
+        else:
+            _import(module, file)
+    if reads_main:
+        _read(sys.modules["__main__"])
 
 
 def learn(lesson: dict[str, Any]) -> Callable[..., Any]:
     """Find a function, and give the global data that it reads the values of the program."""
-    _postpone("tercet")
     main = sys.modules["__main__"]
     function = _find(lesson)
     for module, name, packed in lesson["carried"]:
         if module == "__main__":
-            main.read()
+            _read(main)
         _carry(vars(sys.modules[module]), name, packed)
     return function
 
@@ -84,18 +100,6 @@ class Files:
         folder, name_of_file = os.path.split(file)
         places = [folder] if name_of_file == "__init__.py" else None
         return importlib.util.spec_from_file_location(name, file, submodule_search_locations=places)
-
-
-def _postpone(module: str) -> None:
-    """Import a package only when something in it is asked for: most programs import tercet, few tasks use it."""
-    import importlib.util
-
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.loader is None:
-        return
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    made = sys.modules[module] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
 
 
 def apply(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -171,24 +175,26 @@ class Main(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if "_source" not in self.__dict__:
             raise AttributeError(f"module `__main__` has no attribute `{name}`")
-        self.read()
+        _read(self)
         return getattr(self, name)
 
-    def read(self) -> None:
-        """Run the main module, once: all of it, or its definitions alone."""
-        source = self.__dict__.pop("_source", None)
-        if source is None:
-            return
-        file, package, only_definitions = source
-        with open(file, "rb") as script:
-            text = script.read()
-        self.__dict__.update(__file__=file, __package__=package or None)
-        try:
-            exec(_definitions(text, file) if only_definitions else compile(text, file, "exec"), self.__dict__)
-        except BaseException:
-            # The next who asks is to see what is wrong, too.
-            self.__dict__["_source"] = source
-            raise
+
+def _read(main: Any) -> None:
+    """Run the main module, once: all of it, or its definitions alone."""
+    names = vars(main)
+    source = names.pop("_source", None)
+    if source is None:
+        return
+    file, package, only_definitions = source
+    with open(file, "rb") as script:
+        text = script.read()
+    names.update(__file__=file, __package__=package or None)
+    try:
+        exec(_definitions(text, file) if only_definitions else compile(text, file, "exec"), names)
+    except BaseException:
+        # The next who asks is to see what is wrong, too.
+        names["_source"] = source
+        raise
 
 
 def _definitions(text: bytes, file: str) -> Any:

@@ -1,21 +1,31 @@
-"""The process that forks the workers, and what a worker does first.
+"""The processes that fork others: the root of a program, and the nurseries that it forks.
 
 Life cycle
 ----------
-1. A pool starts one zygote: an interpreter of its own that imports tercet's native half, takes over
-   the search path and the main module of the program, and stays single-threaded. A fork of it inherits no lock that
-   some thread holds, whatever the program is doing.
-2. On request it forks a worker, which gets three descriptors: its memory and the two bells.
-3. When the socket to the program closes, because the program ended in any way, the zygote kills its workers and ends.
-   A worker whose zygote is gone is ended by the kernel.
+1. A program starts one *root*: an interpreter of its own that loads tercet's native half and a few files, and waits. It
+   runs nothing of the program's, ever.
+2. For each pool the root forks a *nursery*, with a socket of its own to the program. It takes over the search path, the
+   main module, the environment and the descriptors of the program, imports what the first function needs, and stays
+   single-threaded. A fork of it inherits no lock that some thread holds, whatever the program is doing.
+3. On request it forks a worker, which gets three descriptors: its memory and the two bells.
+4. When its pool has closed, a nursery rests until it is given another, if its imports were harmless. At rest it holds
+   nothing of the program's.
+5. When the program ends, in any way, root and nurseries see it on its pidfd, even if a fork of the program still has
+   their sockets. A nursery kills its workers, the root what is left of its nurseries. A worker whose nursery is gone is
+   ended by the kernel.
+
+This file is the root, and what all of them need; `tercet.cradle` is a nursery and its workers. What the program says to
+them is in `tercet.root` and `tercet.nursery`.
 """
 
 from __future__ import annotations
 
 import _socket
-import _thread
 import os
+import select
+import signal
 import sys
+import time
 from _pickle import loads
 
 TYPE_CHECKING = False
@@ -23,43 +33,165 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["UNKNOWN", "begin", "beside", "flush", "ignore", "main", "receive", "reseed", "work"]
+__all__ = ["HAS_THREADS", "STALE", "UNKNOWN", "begin", "beside", "flush", "ignore", "main", "receive", "reseed"]
 
-_FDS = 8
-"""How many descriptors a worker is given, at most: those of ``serve``, and a line to hear of more seats."""
+HAS_THREADS, STALE = 1, 2
+"""What a nursery says for 0, when it cannot serve a pool: threads were started, or its imports are no longer true."""
+
+_FDS = 253
+"""How many descriptors come at a time, at most."""
 
 UNKNOWN = 1 << 16
 """In the place of an exit code: it was a child of another zygote."""
 
+_GRACE_S, _SHORT_GRACE_S = 0.25, 0.02
+"""How long the root waits for nurseries to end with the program, before it kills them; the program may be waiting."""
 
-def main(control: int) -> None:
-    """Be the zygote, with the program at the other end of this socket."""
-    import signal
+_NEEDED = ("cradle", "inheritance", "parcel", "seat", "worker")
+"""What nurseries and workers need of this package."""
 
+
+def main(control: int, life: int) -> None:
+    """Be the root, with the program at the other end of this socket; the other descriptor tells when it has ended."""
     signal.signal(signal.SIGINT, ignore)
-    line = _socket.socket(fileno=control)
-    native = _native(os.fsdecode(line.recv(1 << 16)))
-    children: set[int] = set()
-    data: dict[str, Any] = {}
-    while True:
-        request, fds = receive(line)
-        kind, rest = request[:1], request[1:]
-        if kind == b"L":
-            data = loads(_large(line, int.from_bytes(rest, "little")))
-            _answer(line, _settle(data))
-        elif kind == b"F":
-            order = loads(_large(line, int.from_bytes(rest, "little")))
-            _answer(line, _fork(line, fds, children, native, (data["initializer"], data["lesson"], *order)))
-        elif kind == b"W":
-            _answer(line, _status(int.from_bytes(rest, "little"), children))
-        else:
-            break
-    for pid in children:
-        os.kill(pid, 9)
-    for pid in children:
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd not in (0, 1, 2, control, life):
+            _close(fd)
+    line = Line(control, life)
+    file = os.fsdecode(line.receive()[0])
+    if not file:
+        os._exit(0)
+    native = _native(file)
+    for name in _NEEDED:
+        beside(name)
+    beside("inheritance").empty_streams()
+    os.chdir("/")
+    _Root(line, native).serve()
+
+
+class Line:
+    """The socket to the program, and the descriptor that tells of its end."""
+
+    def __init__(self, control: int, life: int) -> None:
+        self.socket = _socket.socket(fileno=control)
+        self.life = life
+
+    def receive(self) -> tuple[bytes, list[int]]:
+        """Wait for a message and the descriptors that come with it; it is empty when the program lets go, or ends."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        poll.register(self.life, select.POLLIN)
+        if self.life in dict(poll.poll()):
+            return b"", []
+        return receive(self.socket)
+
+    def receive_long(self, length: int) -> Any:
+        """Receive a value that comes in pieces."""
+        parts = []
+        while length > 0:
+            parts.append(self.receive()[0])
+            length -= len(parts[-1])
+            if not parts[-1]:
+                raise EOFError
+        return loads(b"".join(parts))
+
+    def answer(self, number: int) -> None:
+        """Answer a request."""
+        self.socket.send(number.to_bytes(8, "little", signed=True))
+
+    def move(self, control: int, life: int) -> None:
+        """Be at these descriptors from now on."""
+        # The numbers where they were are others' now.
+        self.socket.detach()
+        self.socket = _socket.socket(fileno=control)
+        self.life = life
+
+
+class _Root:
+    """Forks nurseries, and reaps them."""
+
+    def __init__(self, line: Line, native: ModuleType) -> None:
+        self._line = line
+        self._native = native
+        self._children: dict[int, int] = {}
+        """The descriptor that tells of its end, for each nursery."""
+
+    def serve(self) -> None:
+        """Do what the program asks for; when it has let go, wait for the last nursery."""
+        line, is_asked, grace_s = self._line, True, _GRACE_S
+        while is_asked or self._children:
+            poll = select.poll()
+            poll.register(line.life, select.POLLIN)
+            if is_asked:
+                poll.register(line.socket, select.POLLIN)
+            for life in self._children.values():
+                poll.register(life, select.POLLIN)
+            ready = dict(poll.poll())
+            if line.life in ready:
+                break
+            for pid in [pid for pid, life in self._children.items() if life in ready]:
+                self._reap(pid)
+            if line.socket.fileno() in ready:
+                request, fds = receive(line.socket)
+                if request[:1] == b"E":
+                    grace_s = _SHORT_GRACE_S
+                    break
+                is_asked = bool(request) and self._obey(request[:1], int.from_bytes(request[1:], "little"), fds)
+        self._end(grace_s)
+
+    def _obey(self, kind: bytes, number: int, fds: list[int]) -> bool:
+        """Do what is asked for. False if nobody hears the answer."""
+        answer = 0
+        if kind == b"N":
+            answer = self._fork(fds[0])
+        elif number in self._children:
+            os.kill(number, 9)
+            self._reap(number)
+        try:
+            self._line.answer(answer)
+        except OSError:
+            return False
+        return True
+
+    def _fork(self, control: int) -> int:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            # The program is told why.
+            pid = -(error.errno or 1)
+        if pid == 0:
+            try:
+                self._line.socket.close()
+                for fd in self._children.values():
+                    os.close(fd)
+                beside("cradle").Nursery(sys.modules[__name__], self._native, Line(control, self._line.life)).serve()
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            finally:
+                flush()
+                os._exit(1)
+        os.close(control)
+        if pid > 0:
+            self._children[pid] = os.pidfd_open(pid)
+        return pid
+
+    def _reap(self, pid: int) -> None:
+        os.close(self._children.pop(pid))
         os.waitpid(pid, 0)
-    # There is nothing to be finalized, and it would take longer than all the rest.
-    os._exit(0)
+
+    def _end(self, grace_s: float) -> None:
+        until = time.monotonic() + grace_s
+        while self._children and (left_s := until - time.monotonic()) > 0:
+            poll = select.poll()
+            for life in self._children.values():
+                poll.register(life, select.POLLIN)
+            ready = dict(poll.poll(1000 * left_s))
+            for pid in [pid for pid, life in self._children.items() if life in ready]:
+                self._reap(pid)
+        for pid in list(self._children):
+            os.kill(pid, 9)
+            self._reap(pid)
+        os._exit(0)
 
 
 def _native(file: str) -> ModuleType:
@@ -86,73 +218,11 @@ def receive(line: _socket.socket) -> tuple[bytes, list[int]]:
     return request, fds
 
 
-def _large(line: _socket.socket, length: int) -> bytes:
-    parts = []
-    while length > 0:
-        parts.append(line.recv(1 << 16))
-        length -= len(parts[-1])
-        if not parts[-1]:
-            break
-    return b"".join(parts)
-
-
-def _answer(line: _socket.socket, number: int) -> None:
-    line.send(number.to_bytes(8, "little", signed=True))
-
-
-def _settle(data: dict[str, Any]) -> int:
-    """Take over what the program's functions rely on, once for all workers; 1 if threads have come of it."""
-    beside("worker").settle(data)
-    main: Any = sys.modules["__main__"]
+def _close(fd: int) -> None:
     try:
-        for module in data["preload"]:
-            __import__(module)
-        if data["reads_main"]:
-            main.read()
-    except BaseException:
-        # Whoever needs it will try again, and say so.
+        os.close(fd)
+    except OSError:
         pass
-    return int(_thread._count() > 0)
-
-
-def _fork(line: _socket.socket, fds: list[int], children: set[int], native: ModuleType, order: Any) -> int:
-    try:
-        pid = os.fork()
-    except OSError as error:
-        # Were it to die of this, all workers would die with it. The program is told why.
-        pid = -(error.errno or 1)
-    if pid:
-        for fd in fds:
-            os.close(fd)
-        if pid > 0:
-            children.add(pid)
-        return pid
-    code = 1
-    try:
-        line.close()
-        zygote = os.getppid()
-        native.end_with_parent()
-        if os.getppid() != zygote:
-            os._exit(1)
-        code = work(native, fds, order)
-        _finish()
-    finally:
-        flush()
-        os._exit(code)
-
-
-def work(native: ModuleType, fds: list[int], order: tuple[bytes, Any, str, int, list[str]]) -> int:
-    """Be a worker until the pool lets go."""
-    initializer, lesson, name, parent, path = order
-    sys.path[:] = path
-    _name(name, parent)
-    if lesson is not None:
-        line = _socket.socket(fileno=fds.pop()) if lesson["seats"] > 1 else None
-        beside("seat").Host(sys.modules[__name__], native, lesson).serve(fds, line)
-        return 0
-    parcel = beside("parcel")
-    native.serve(fds, lambda: begin(*loads(initializer)), parcel.run, parcel)
-    return 0
 
 
 def beside(name: str) -> ModuleType:
@@ -184,27 +254,12 @@ def begin(initializer: Any, initargs: tuple[Any, ...]) -> None:
             raise
 
 
-def _name(name: str, parent: int) -> None:
-    """Be, to `multiprocessing`, a child process like any other."""
-    if "multiprocessing.process" in sys.modules:
-        here = sys.modules["multiprocessing.process"].current_process()
-        here._name, here._parent_pid = name, parent
-
-
 def reseed() -> None:
     """Give this worker random numbers of its own: copies of one process would draw the same."""
     if "random" in sys.modules:
         sys.modules["random"].seed()
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
-
-
-def _finish() -> None:
-    """Do what a process of `multiprocessing` does at its end: run finalizers, and wait for threads that tasks began."""
-    if "multiprocessing.util" in sys.modules:
-        sys.modules["multiprocessing.util"]._exit_function()
-    if "threading" in sys.modules:
-        sys.modules["threading"]._shutdown()
 
 
 def flush() -> None:
@@ -214,14 +269,6 @@ def flush() -> None:
             stream.flush()
         except (AttributeError, OSError, ValueError):
             pass
-
-
-def _status(pid: int, children: set[int]) -> int:
-    """Wait for the end of a worker: its exit code, negative for a signal."""
-    if pid not in children:
-        return UNKNOWN
-    children.discard(pid)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def ignore(*_: object) -> None:

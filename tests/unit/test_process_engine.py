@@ -15,15 +15,17 @@ from typing import Any
 
 import pytest
 
+from tercet import estate
 from tercet.errors import NotPortable, RemoteError, RemoteTraceback, WorkerDied
 from tercet.portable import pack
 from tercet.process_engine import ProcessEngine, _BatchSize
 from tercet.purity import Study
-from tercet.starter import interpreter_flags
+from tercet.standing import interpreter_flags
 
 
 def children() -> set[int]:
-    """The child processes of this one, zombies included."""
+    """The child processes of this one, zombies included, but for the root that they come from."""
+    estate.end()
     found: set[int] = set()
     for task in os.listdir("/proc/self/task"):
         with open(f"/proc/self/task/{task}/children") as file:

@@ -206,6 +206,8 @@ def test_who_waits_for_it_is_told(single: ProcessPoolExecutor, begun: Begun) -> 
 
 
 def test_a_task_that_waits_is_cancelled_and_nobody_dies(single: ProcessPoolExecutor, begun: Begun) -> None:
+    # A worker may run its first task before the pool has its number.
+    assert single.submit(T.echo, 0).result() == 0
     held = single.submit(T.stay, begun.path)
     pid = begun.wait()
     waiting = single.submit(T.echo, 1)
@@ -285,6 +287,9 @@ def test_what_the_workers_are_at(pool: ProcessPoolExecutor, begun: Begun) -> Non
     before = time.monotonic()
     future = pool.submit(T.stay, begun.path)
     pid = begun.wait()
+    # A worker may begin before the pool has its number.
+    while pid not in {worker.pid for worker in pool.workers()}:
+        os.sched_yield()
     (worker,) = [worker for worker in pool.workers() if worker.pid == pid]
     assert isinstance(worker, Worker)
     assert (worker.state, worker.function, worker.tasks) == ("running", "tasks_for_pools.stay", 0)

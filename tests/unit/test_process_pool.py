@@ -30,6 +30,7 @@ import tasks_for_pools as T
 import tercet
 from holdings import Holdings, descendants, wait_for_ends
 from stage_for_pools import Gate, Program
+from tercet import estate
 from tercet.errors import RemoteError, WorkerDied
 from tercet.process_pool import ProcessPoolExecutor, WorkerCrashed
 
@@ -536,11 +537,16 @@ def test_cancel(single: ProcessPoolExecutor, gate: Gate) -> None:
         more[9].result()
 
 
-def test_nothing_is_left_after_shutdown() -> None:
+def test_no_worker_is_left_after_shutdown() -> None:
+    estate.end()
     before = set(descendants(os.getpid()))
     with ProcessPoolExecutor(2) as executor:
         list(executor.map(T.echo, range(20)))
-        assert len(set(descendants(os.getpid())) - before) >= 2
+        workers = set(descendants(os.getpid())) - before
+        assert len(workers) >= 2
+    # The root, and the nursery that rests.
+    assert len(set(descendants(os.getpid())) & workers) == 2
+    estate.end()
     assert set(descendants(os.getpid())) <= before
 
 

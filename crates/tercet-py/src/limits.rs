@@ -143,6 +143,15 @@ impl Desk {
     }
 }
 
+impl Colleague {
+    /// Says again what could not be said before it was known which process it is: a worker may begin before that.
+    pub(crate) fn remind(&self) {
+        if let Some(doom) = &self.doom {
+            self.send_signal(if doom.is_killed { Signal::KILL } else { Signal::TERM });
+        }
+    }
+}
+
 /// The memory of a process that it shares with nobody; 0 if that cannot be told.
 pub(crate) fn private_bytes(pid: i32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();

@@ -232,6 +232,7 @@ impl Office {
         let mut desk = self.desk();
         if let Some(colleague) = desk.colleagues.get_mut(&member) {
             colleague.process = Some((pid, Arc::new(end_of_life)));
+            colleague.remind();
         }
         if desk.is_ended() || self.broken.get().is_some() {
             desk.colleagues.values().for_each(Colleague::kill);

@@ -244,11 +244,12 @@ impl Servant {
     }
 }
 
-/// Have the kernel end this process when its parent ends, in whatever way.
+/// Have the kernel end this process when its parent ends, in whatever way; or no longer.
 #[pyfunction]
-pub(crate) fn end_with_parent() -> PyResult<()> {
+#[pyo3(signature = (ends = true))]
+pub(crate) fn end_with_parent(ends: bool) -> PyResult<()> {
     #[cfg(target_os = "linux")]
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+    rustix::process::set_parent_process_death_signal(ends.then_some(rustix::process::Signal::KILL))
         .map_err(|errno| PyOSError::new_err(std::io::Error::from(errno).to_string()))?;
     Ok(())
 }
