@@ -6,6 +6,7 @@
 #![expect(clippy::doc_markdown, clippy::doc_link_with_quotes, reason = "these are Python's docstrings")]
 
 mod aio;
+mod blank;
 mod call;
 mod colleague;
 mod desk;
