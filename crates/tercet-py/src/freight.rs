@@ -29,6 +29,7 @@ use tercet_shm::{Arena, Handle, Holder, Loan, Peer, PrivateLoan, Slab};
 use crate::blank;
 use crate::call;
 use crate::door::Door;
+use crate::lull;
 use crate::names;
 use crate::parcel::{Fault, Head, Kind, Message};
 use crate::plain;
@@ -350,6 +351,7 @@ impl Packed {
         if self.buffers.is_empty() && body.len() <= SHORT {
             return plain::loads(&PyBytes::new(py, body));
         }
+        let _pause = (body.len() >= LONG).then(|| lull::Lull::begin(py));
         let parcel = Bound::new(py, Parcel(Arc::clone(self)))?;
         let buffers = parcel.get().buffers(py)?;
         let words = [(intern!(py, "buffers"), buffers)].into_py_dict(py)?;

@@ -16,6 +16,7 @@ mod freight;
 mod future;
 mod gather;
 mod limits;
+mod lull;
 mod memory;
 mod message;
 mod names;
