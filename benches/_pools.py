@@ -1,11 +1,12 @@
 """Pools of processes of many makers, behind one face; for `processes.py`.
 
-The face: `submit(fn, *args)` gives something with `result()`, `map(fn, items)` takes every item as a task of its own, `spread(fn,
-items)` takes many tiny ones the way that suits the pool best, `close()` ends it. A pool that cannot do one of these has no
-such method.
+The face: `submit(fn, *args)` gives something with `result()`, `map(fn, items)` takes every item as a task of its own,
+`spread(fn, items)` takes many tiny ones the way that suits the pool best, `close()` ends it. A pool that cannot do one
+of these has no such method.
 
-loky, pebble, joblib, mpire and billiard are rivals, not dependencies: `.venv/bin/pip install loky pebble joblib mpire billiard`
-brings them in. Ray is not among them: it takes seven seconds to start, which in a process for each figure is all of the time.
+loky, pebble, joblib, mpire and billiard are rivals, not dependencies:
+`.venv/bin/pip install loky pebble joblib mpire billiard` brings them in. Ray is not among them: it takes about seven
+seconds to start, and here every figure has a process of its own.
 """
 
 import concurrent.futures
@@ -122,7 +123,8 @@ class Joblib:
     def __init__(self, workers):
         import joblib
 
-        self.joblib, self.pool, self.workers = joblib, joblib.Parallel(n_jobs=workers, batch_size=1).__enter__(), workers
+        self.joblib, self.workers = joblib, workers
+        self.pool = joblib.Parallel(n_jobs=workers, batch_size=1).__enter__()
 
     def map(self, fn, items):
         return self.pool(self.joblib.delayed(fn)(item) for item in items)

@@ -1,4 +1,4 @@
-"""The memory that a process and all below it use, each page counted once; looked at from a process that stands aside."""
+"""The memory that a process and all below it use, each page counted once; a process that stands aside looks."""
 
 import contextlib
 import os
@@ -13,8 +13,8 @@ STEP_S = 0.01
 class Tree:
     """Watches this process and its children while a `with` block runs; then `peak_mb` says how much they used at most.
 
-    What is counted is the proportional share (PSS), in which what several processes map is counted once. Memory files, and
-    files in `/dev/shm`, count as a whole even where nobody has mapped them yet.
+    What is counted is the proportional share (PSS), in which what several processes map is counted once. Memory files,
+    and files in `/dev/shm`, count as a whole even where nobody has mapped them yet.
     """
 
     def __enter__(self):
