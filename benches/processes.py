@@ -289,7 +289,7 @@ class Arrays(Pair):
         """One copy of it, to where memory is warm."""
         import numpy
 
-        source, target = numpy.ones(self.words, "q"), numpy.zeros(self.words, "q")
+        source, target = numpy.ones(self.words, "q"), numpy.ones(self.words, "q")
         started = time.perf_counter()
         for _ in range(self.count()):
             numpy.copyto(target, source)
