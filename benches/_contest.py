@@ -19,6 +19,8 @@ class Case:
     is_better_high = True
     workers = 8
     needs = "submit"
+    rivals = None
+    """Whom it is run with, beside ours; ``None`` for all."""
     seconds = 0.5
     """How long a case runs that goes by the clock."""
 
@@ -52,7 +54,7 @@ def main(name, about, claim, cases, pools, kind="pools", against="stdlib", more=
     figures = {}
     for number in range(wishes.rounds):
         for case in wishes.only:
-            present = [*wishes.pools, "limit"]
+            present = [*(pool for pool in wishes.pools if _takes_part(cases[case], pool)), "limit"]
             turns.shuffle(present)
             for pool in present:
                 figures.setdefault((case, pool), []).append(_ask(case, pool, wishes.seconds))
@@ -66,6 +68,10 @@ def main(name, about, claim, cases, pools, kind="pools", against="stdlib", more=
         more(result, wishes)
     result.publish(wishes.write)
     return 0
+
+
+def _takes_part(case, pool):
+    return case.rivals is None or pool == "tercet" or pool in case.rivals
 
 
 def _measure(case, pool, pools):
@@ -97,11 +103,11 @@ def _row(case, pools, figures, against):
     """One line of the table."""
 
     def middle(pool):
-        seen = [figure for figure in figures[case.name, pool] if figure is not None]
+        seen = [figure for figure in figures.get((case.name, pool), ()) if figure is not None]
         return median(seen) if seen else None
 
     def ratio(rival):
-        pairs = zip(figures.get((case.name, "tercet"), ()), figures[case.name, rival], strict=False)
+        pairs = zip(figures.get((case.name, "tercet"), ()), figures.get((case.name, rival), ()), strict=False)
         ratios = [ours / theirs if case.is_better_high else theirs / ours for ours, theirs in pairs if ours and theirs]
         if not ratios:
             return "-"

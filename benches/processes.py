@@ -1,6 +1,6 @@
 """What a task costs in a pool of processes, beside the pools that people use today.
 
-    ./x bench processes                       about six minutes
+    ./x bench processes --rounds 3            less than ten minutes
     ./x bench processes --only latency submit
     ./x bench processes --write
 
@@ -10,23 +10,36 @@ How it is measured
 2. The cases check what comes back. The figure of a pool is the median of the rounds; beside it stands its ratio to the
    standard library's, taken within each round.
 3. `limit` is what two processes can do at best over a bare pipe or alone, where that means something.
+4. Where a pool would take more than a second for all tasks of a case, it is given as many as take that long.
+5. Arrays are read by whoever gets them, a word of each page. Warm means that the first two of a size do not count;
+   of a pool for which those take three seconds, all count. Memory is taken from the system more slowly than it is
+   copied, so the first ones tell more about the system than about the pool.
+6. Cases of large things leave out pools that send bytes the way others do that are in.
 
-loky, pebble and joblib are rivals, not dependencies: `.venv/bin/pip install loky pebble joblib` brings them in.
+The pools, and which of them are rivals that have to be installed, are in `_pools.py`; how memory is weighed, in
+`_tree.py`.
 """
 
-import concurrent.futures
+import functools
 import multiprocessing
 import os
+import pickle
 import random
 import sys
 import time
 
 from _contest import Case, main
+from _pools import POOLS
+from _tree import Tree
 
 CLAIM = (
     "tercet.ProcessPoolExecutor takes a task to another process and its result back in a fraction of the time that "
     "today's pools take."
 )
+
+
+MB = 1 << 20
+PAGE_WORDS = 512
 
 
 def identity(value=None):
@@ -46,101 +59,23 @@ def fail(number):
     raise LookupError(number)
 
 
-# --- the pools, behind one face ---------------------------------------------------------------------------------
+def read(array):
+    """Return the sum of a word of each page."""
+    return int(array[::PAGE_WORDS].sum())
 
 
-class Futures:
-    """Any pool with `submit` and `map` of `concurrent.futures`."""
-
-    def __init__(self, pool):
-        self.pool = pool
-        self.submit, self.map = pool.submit, pool.map
-
-    def close(self):
-        self.pool.shutdown()
+MADE = {}
+"""The array that a worker returns, by its length: made once."""
 
 
-class Stdlib(Futures):
-    name = "stdlib"
+def make(words, number):
+    """Return an array of so many words that begins and ends with the number."""
+    import numpy
 
-    def __init__(self, workers):
-        super().__init__(concurrent.futures.ProcessPoolExecutor(workers))
-
-
-class Tercet(Futures):
-    name = "tercet"
-
-    def __init__(self, workers):
-        import tercet
-
-        super().__init__(tercet.ProcessPoolExecutor(workers))
-
-
-class Multiprocessing:
-    """`multiprocessing.Pool`; its `map` gets chunks of one, as the others do."""
-
-    name = "mp.Pool"
-
-    def __init__(self, workers):
-        self.pool = multiprocessing.Pool(workers)
-
-    def submit(self, fn, *args):
-        answer = self.pool.apply_async(fn, args)
-        answer.result = answer.get
-        return answer
-
-    def map(self, fn, items):
-        return self.pool.map(fn, items, chunksize=1)
-
-    def close(self):
-        self.pool.close()
-        self.pool.join()
-
-
-class Loky(Futures):
-    name = "loky"
-
-    def __init__(self, workers):
-        import loky
-
-        super().__init__(loky.ProcessPoolExecutor(workers))
-
-
-class Pebble:
-    name = "pebble"
-
-    def __init__(self, workers):
-        from pebble import ProcessPool
-
-        self.pool = ProcessPool(max_workers=workers)
-
-    def submit(self, fn, *args):
-        return self.pool.schedule(fn, args=args)
-
-    def map(self, fn, items):
-        return self.pool.map(fn, items, chunksize=1).result()
-
-    def close(self):
-        self.pool.close()
-        self.pool.join()
-
-
-class Joblib:
-    name = "joblib"
-
-    def __init__(self, workers):
-        import joblib
-
-        self.joblib, self.pool = joblib, joblib.Parallel(n_jobs=workers, batch_size=1).__enter__()
-
-    def map(self, fn, items):
-        return self.pool(self.joblib.delayed(fn)(item) for item in items)
-
-    def close(self):
-        self.pool.__exit__(None, None, None)
-
-
-POOLS = {kind.name: kind for kind in (Tercet, Stdlib, Multiprocessing, Loky, Pebble, Joblib)}
+    if words not in MADE:
+        MADE[words] = numpy.ones(words, "q")
+    MADE[words][0] = MADE[words][-1] = number
+    return MADE[words]
 
 
 # --- the cases --------------------------------------------------------------------------------------------------
@@ -162,6 +97,22 @@ class Cold(Pair):
         started = time.perf_counter()
         assert pool.submit(identity, 1).result() == 1
         return 1000 * (time.perf_counter() - started)
+
+
+class ColdAgain(Pair):
+    """The same of a second pool in the program, made after the first has ended; to make it counts."""
+
+    name, unit, is_better_high = "cold_again", "ms", False
+
+    def run(self, pool):
+        warm(pool)
+        pool.close()
+        started = time.perf_counter()
+        again = type(pool)(self.workers)
+        assert again.submit(identity, 1).result() == 1
+        took = time.perf_counter() - started
+        again.close()
+        return 1000 * took
 
 
 class Latency(Pair):
@@ -200,33 +151,67 @@ def _echo(connection):
         connection.send_bytes(connection.recv_bytes())
 
 
-class Submit(Pair):
-    """20 k tiny tasks submitted, then all results."""
+class Many(Pair):
+    """A number of tasks, all of them or as many as fit into a second."""
 
-    name, unit, count = "submit", "tasks/s", 20_000
+    unit, count, seconds_each = "tasks/s", 100_000, 1.0
 
     def run(self, pool):
-        warm(pool)
+        self.work(pool, 100)
+        pilot = self.work(pool, 1000)
+        count = int(min(self.count, max(1000, 1000 * self.seconds_each / pilot)))
+        return count / self.work(pool, count)
+
+    def work(self, pool, count):
+        """Have so many tasks done; return how long it took."""
+        raise NotImplementedError
+
+
+class Submit(Many):
+    """100 k tiny tasks submitted, then all results."""
+
+    name = "submit"
+
+    def work(self, pool, count):
         started = time.perf_counter()
-        futures = [pool.submit(identity, number) for number in range(self.count)]
+        futures = [pool.submit(identity, number) for number in range(count)]
         total = sum(future.result() for future in futures)
         took = time.perf_counter() - started
-        assert total == sum(range(self.count))
-        return self.count / took
+        assert total == sum(range(count))
+        return took
 
 
-class Map(Pair):
-    """`map` over 20 k tiny tasks, chunks of one."""
+class Map(Many):
+    """`map` over 100 k tiny tasks, chunks of one."""
 
-    name, unit, count, needs = "map", "tasks/s", 20_000, "map"
+    name, needs = "map", "map"
+
+    def work(self, pool, count):
+        started = time.perf_counter()
+        results = list(pool.map(identity, range(count)))
+        took = time.perf_counter() - started
+        assert results == list(range(count))
+        return took
+
+
+class Spread(Pair):
+    """`map` over 100 k tiny tasks, in the chunks that suit the pool."""
+
+    name, unit, count, needs = "spread", "tasks/s", 100_000, "spread"
 
     def run(self, pool):
-        list(pool.map(identity, range(100)))
+        list(pool.spread(identity, range(1000)))
         started = time.perf_counter()
-        results = list(pool.map(identity, range(self.count)))
+        results = list(pool.spread(identity, range(self.count)))
         took = time.perf_counter() - started
         assert results == list(range(self.count))
         return self.count / took
+
+    def limit(self):
+        """The calls alone, on two processors, and nothing sent."""
+        started = time.perf_counter()
+        list(map(identity, range(self.count)))
+        return self.workers * self.count / (time.perf_counter() - started)
 
 
 class Uneven(Pair):
@@ -262,6 +247,7 @@ class Large(Pair):
     """64 MB there and back, once."""
 
     name, unit, size = "large", "MB/s", 64_000_000
+    rivals = ("stdlib", "mp.Pool", "loky", "pebble", "mpire")
 
     def run(self, pool):
         warm(pool)
@@ -273,15 +259,190 @@ class Large(Pair):
         return 2 * self.size / took / 1e6
 
 
-class Failures(Pair):
-    """2000 tasks that raise."""
+class Arrays(Pair):
+    """Arrays of numpy, one at a time, one way: the size by the median of the times."""
 
-    name, unit, count = "errors", "tasks/s", 2_000
+    unit, needs, is_warm = "MB/s", "map", True
+    megabytes, seconds_at_most = 1, 3
+    rivals = ("stdlib", "mp.Pool", "loky", "pebble", "joblib")
 
     def run(self, pool):
-        warm(pool)
+        list(pool.map(identity, range(100)))
+        times = []
+        while len(times) < self.count() and sum(times) < self.seconds_at_most:
+            times.append(self.send(pool, len(times)))
+        counted = (times[2:] if self.is_warm else None) or times
+        return self.megabytes * MB / sorted(counted)[len(counted) // 2] / 1e6
+
+    def count(self):
+        return {1: 100, 64: 6, 512: 4}[self.megabytes]
+
+    def send(self, pool, number):
+        """Have one array sent; return how long it took."""
+        raise NotImplementedError
+
+    @property
+    def words(self):
+        return self.megabytes * MB // 8
+
+    def limit(self):
+        """One copy of it, to where memory is warm."""
+        import numpy
+
+        source, target = numpy.ones(self.words, "q"), numpy.ones(self.words, "q")
         started = time.perf_counter()
-        futures = [pool.submit(fail, number) for number in range(self.count)]
+        for _ in range(self.count()):
+            numpy.copyto(target, source)
+        return self.megabytes * MB * self.count() / (time.perf_counter() - started) / 1e6
+
+
+class ArrayIn(Arrays):
+    """An argument of 1 MB, each another array, warm."""
+
+    name = "array_in"
+
+    def send(self, pool, number):
+        import numpy
+
+        array = numpy.full(self.words, number, "q")
+        started = time.perf_counter()
+        (total,) = pool.map(read, [array])
+        took = time.perf_counter() - started
+        assert total == number * (self.words // PAGE_WORDS)
+        return took
+
+
+class ArrayIn64(ArrayIn):
+    """The same of 64 MB."""
+
+    name, megabytes = "array_in_64", 64
+    rivals = ("stdlib", "loky", "joblib")
+
+
+class ArrayIn512(ArrayIn):
+    """The same of 512 MB."""
+
+    name, megabytes = "array_in_512", 512
+    rivals = ("stdlib", "loky", "joblib")
+
+    def count(self):
+        return 3
+
+
+class ArrayOut(Arrays):
+    """A result of 1 MB, with the next asked for when the last is gone, warm."""
+
+    name = "array_out"
+
+    def send(self, pool, number):
+        started = time.perf_counter()
+        (array,) = pool.map(functools.partial(make, self.words), [number])
+        total = read(array)
+        took = time.perf_counter() - started
+        assert (array[0], array[-1]) == (number, number)
+        assert total == self.words // PAGE_WORDS - 1 + number
+        self.keep(array)
+        return took
+
+    def keep(self, array):
+        """Do something with a result that was looked at."""
+
+
+class ArrayOut64(ArrayOut):
+    """The same of 64 MB."""
+
+    name, megabytes = "array_out_64", 64
+    rivals = ArrayIn64.rivals
+
+
+class ArrayOut512(ArrayOut):
+    """The same of 512 MB."""
+
+    name, megabytes = "array_out_512", 512
+    rivals = ArrayIn512.rivals
+    count = ArrayIn512.count
+
+
+class ArrayKept(ArrayOut64):
+    """Results of 64 MB that are all kept, so that each needs fresh pages."""
+
+    name, is_warm = "array_kept", False
+
+    def __init__(self):
+        self.kept = []
+
+    def keep(self, array):
+        self.kept.append(array)
+
+
+class Objects(Pair):
+    """A list of 10^6 pairs of a number and a text, there and back."""
+
+    name, unit, is_better_high, needs = "objects", "ms", False, "map"
+    rivals = ("stdlib", "loky", "joblib")
+
+    def run(self, pool):
+        list(pool.map(identity, range(100)))
+        given = self.given()
+        started = time.perf_counter()
+        (back,) = pool.map(identity, [given])
+        took = time.perf_counter() - started
+        assert back == given
+        return 1000 * took
+
+    def given(self):
+        return [(number, str(number)) for number in range(1_000_000)]
+
+    def limit(self):
+        """To pickle and unpickle it twice."""
+        given = self.given()
+        started = time.perf_counter()
+        back = pickle.loads(pickle.dumps(given, 5))
+        again = pickle.loads(pickle.dumps(back, 5))
+        took = time.perf_counter() - started
+        assert again == given
+        return 1000 * took
+
+
+class Records(Objects):
+    """200 k records, each a dictionary with a list and a tuple in it, there and back."""
+
+    name = "records"
+
+    def given(self):
+        return [{"id": number, "tags": ["a", "b"], "at": (number, number + 1)} for number in range(200_000)]
+
+
+class Peak(Pair):
+    """The most memory of all processes while one array of 512 MB is an argument, the array itself included."""
+
+    name, unit, is_better_high, needs = "peak", "MB", False, "map"
+    rivals = ("stdlib", "loky", "joblib")
+
+    def run(self, pool):
+        import numpy
+
+        list(pool.map(identity, range(100)))
+        words = 512 * MB // 8
+        with Tree() as tree:
+            array = numpy.ones(words, "q")
+            (total,) = pool.map(read, [array])
+        assert total == words // PAGE_WORDS
+        return tree.peak_mb
+
+    def limit(self):
+        """The array, and one copy of it."""
+        return 2 * 512 * MB / 1e6
+
+
+class Failures(Many):
+    """10 k tasks that raise."""
+
+    name, count = "errors", 10_000
+
+    def work(self, pool, count):
+        started = time.perf_counter()
+        futures = [pool.submit(fail, number) for number in range(count)]
         seen = 0
         for future in futures:
             try:
@@ -289,13 +450,14 @@ class Failures(Pair):
             except LookupError:
                 seen += 1
         took = time.perf_counter() - started
-        assert seen == self.count
-        return self.count / took
+        assert seen == count
+        return took
 
 
 class Scaling(Pair):
     """40 tasks of 50 ms of computing on two processors, as a share of the ideal time."""
 
+    rivals = ("stdlib", "mp.Pool", "loky", "pebble", "joblib")
     name, unit, needs = "scaling", "% of ideal", "map"
 
     def run(self, pool):
@@ -308,6 +470,7 @@ class Scaling(Pair):
 class End(Pair):
     """Shutting a pool of two down."""
 
+    rivals = ("stdlib", "mp.Pool", "loky", "pebble", "billiard")
     name, unit, is_better_high = "end", "ms", False
 
     def run(self, pool):
@@ -317,7 +480,14 @@ class End(Pair):
         return 1000 * (time.perf_counter() - started)
 
 
-CASES = {case.name: case for case in (Cold, Latency, Submit, Map, Uneven, Echo, Large, Failures, Scaling, End)}
+CASES = {
+    case.name: case
+    for case in (
+        *(Cold, ColdAgain, Latency, Submit, Map, Spread, Uneven, Echo, Large),
+        *(ArrayIn, ArrayIn64, ArrayIn512, ArrayOut, ArrayOut64, ArrayOut512, ArrayKept),
+        *(Objects, Records, Peak, Failures, Scaling, End),
+    )
+}
 
 
 def warm(pool):

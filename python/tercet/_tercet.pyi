@@ -501,13 +501,15 @@ class Parcel:
     """A packed call or result, for Python to read where it is."""
 
     def buffers(self) -> tuple[Any, ...]:
-        """Return the buffers beside the body, each an object of its own that can be written to."""
+        """Return the buffers beside the body, each an object of its own that can be written to, or `bytes`."""
+    def rebuild(self) -> Any:
+        """Return what was packed."""
     # `__buffer__` is there from 3.12 on; before, C alone sees the buffer.
 
 def serve(
     fds: list[int],
     settle: Callable[[], object],
-    run: Callable[[Parcel], tuple[bool, bytes | tuple[bytes, list[memoryview]]]],
+    run: Callable[[Parcel], tuple[bool, bytes | tuple[bytes, list[memoryview | bytes]]]],
     parcel: ModuleType | None = None,
 ) -> None:
     """Serve a pool until it says that this process may leave."""

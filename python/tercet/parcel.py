@@ -5,7 +5,7 @@ This file is read on both sides, and by workers before anything else of tercet, 
 
 from __future__ import annotations
 
-from _pickle import dumps, loads
+from _pickle import PickleBuffer, dumps, loads
 from itertools import starmap
 from sys import modules
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     # `_tercet.Parcel`. That it has a buffer, only C sees before 3.12.
     Parcel: TypeAlias = Any
-    # What is packed: bytes, or bytes and the large buffers beside them.
-    Packed: TypeAlias = bytes | tuple[bytes, list[memoryview]]
+    # What is packed: bytes, or bytes and the large buffers beside them. One that is bytes comes as bytes.
+    Packed: TypeAlias = bytes | tuple[bytes, list[memoryview | bytes]]
     # An exception, packed if it survives that, its name, its text, and its traceback.
     Described: TypeAlias = tuple[bytes | None, str, str, str]
     Keep: TypeAlias = Callable[[Any], bool | None] | None
@@ -69,7 +69,7 @@ class Sealed:
     def __init__(self, packed: Packed) -> None:
         self.packed = packed
         whole, beside = packed if isinstance(packed, tuple) else (packed, [])
-        self.size = len(whole) + sum(buffer.nbytes for buffer in beside)
+        self.size = len(whole) + sum(map(len, beside))
 
 
 def seal(value: Any) -> Sealed:
@@ -81,15 +81,21 @@ def pack(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Packe
     """Pack a call of a function, or a `PoolTask`; or give back what is `Sealed`."""
     if type(fn) is Sealed:
         return fn.packed
+    args = tuple(map(_set_apart, args))
     call: Any = (fn, args, kwargs) if kwargs else (fn, args)
     if type(fn) is PoolTask:
         call = (fn.fn, args, kwargs or {}, fn.way)
-    return pack_args(call)
+    return _pack_with_handles(pack_any, call)
 
 
 def pack_args(args: tuple[Any, ...]) -> Packed:
     """Pack the arguments of a function whose name goes another way."""
-    return _pack_with_handles(pack_any, args)
+    return _pack_with_handles(pack_any, tuple(map(_set_apart, args)))
+
+
+def _set_apart(value: Any) -> Any:
+    """Return what is packed in the place of large bytes, so that they are not copied into the pickle."""
+    return PickleBuffer(value) if type(value) is bytes and len(value) >= LARGE else value
 
 
 def _pack_with_handles(into_bytes: Callable[[Any], Packed], value: Any) -> Packed:
@@ -109,7 +115,7 @@ def pack_plainly(value: Any) -> Packed:
 
 
 def _pack(value: Any, into_bytes: Callable[[Any, Keep], bytes]) -> Packed:
-    buffers: list[memoryview] = []
+    buffers: list[memoryview | bytes] = []
 
     def keep(buffer: Any) -> bool | None:
         try:
@@ -119,7 +125,8 @@ def _pack(value: Any, into_bytes: Callable[[Any, Keep], bytes]) -> Packed:
             return True
         if raw.nbytes < LARGE:
             return True
-        buffers.append(raw)
+        # As pickle has it, which makes bytes of a buffer of bytes.
+        buffers.append(raw.obj if type(raw.obj) is bytes else raw)
         return None
 
     packed = into_bytes(value, keep)
@@ -157,7 +164,7 @@ def run(parcel: Parcel) -> tuple[bool, Packed]:
     """Run a packed call: whether it failed, and its result or its exception, packed."""
     is_of_pool = False
     try:
-        call = loads(parcel, buffers=parcel.buffers())
+        call = parcel.rebuild()
         is_of_pool = len(call) == 4
         if not is_of_pool:
             value = call[0](*call[1], **call[2]) if len(call) == 3 else call[0](*call[1])
@@ -177,7 +184,7 @@ def run(parcel: Parcel) -> tuple[bool, Packed]:
 def pack_result(value: Any, is_of_pool: bool = False) -> tuple[bool, Packed]:
     """Pack a result: whether that failed, and the result or why."""
     try:
-        return False, pack_any(value)
+        return False, pack_any(_set_apart(value))
     except BaseException as error:
         return True, pack_error(_unsent(error, value) if is_of_pool else without_first_frame(error))
 

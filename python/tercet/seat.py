@@ -135,7 +135,7 @@ class Seat:
         if self._host.function is None:
             return "refused", self._host.refusal
         try:
-            budget_s, stops_at_error, form, items = loads(parcel, buffers=parcel.buffers())
+            budget_s, stops_at_error, form, items = parcel.rebuild()
         except BaseException as error:
             return "unreadable", f"{type(error).__name__}: {error}"
         del parcel

@@ -66,12 +66,12 @@ def map_by_submit(
     check_progress(progress)
     deadline = None if timeout is None else time.monotonic() + timeout
     total = None if progress is None else _length(iterables)
-    source: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
     if chunksize > 1:
         call: Callable[..., AnyFuture[Any]] = partial(submit, partial(_run_chunk, fn))
-        source = ((chunk,) for chunk in _chunks(source, chunksize))
+        source = _chunks(iterables, chunksize)
     else:
         call = partial(submit, fn)
+        source = zip(*iterables, strict=False)
     if ordered and progress is None:
         first = itertools.islice(source, buffersize)
         if together is not None and chunksize == 1:
@@ -231,13 +231,19 @@ def _length(iterables: tuple[Iterable[Any], ...]) -> int | None:
     return min(known) if known else None
 
 
-def _chunks(source: Iterator[tuple[Any, ...]], size: int) -> Iterator[tuple[tuple[Any, ...], ...]]:
-    while chunk := tuple(itertools.islice(source, size)):
-        yield chunk
+def _chunks(iterables: tuple[Iterable[Any], ...], size: int) -> Iterator[tuple[tuple[Any, ...], ...]]:
+    """Chunks as columns, one for each iterable: to pickle a tuple for each call takes longer than the rest of it."""
+    if len(iterables) == 1:
+        only = iter(iterables[0])
+        return ((column,) for column in iter(lambda: tuple(itertools.islice(only, size)), ()))
+    rows = zip(*iterables, strict=False)
+    return (tuple(zip(*chunk, strict=True)) for chunk in iter(lambda: tuple(itertools.islice(rows, size)), ()))
 
 
-def _run_chunk(fn: Callable[..., T], chunk: tuple[tuple[Any, ...], ...]) -> list[T]:
-    return [fn(*args) for args in chunk]
+def _run_chunk(fn: Callable[..., T], *columns: tuple[Any, ...]) -> list[T]:
+    if len(columns) == 1:
+        return [fn(value) for value in columns[0]]
+    return [fn(*args) for args in zip(*columns, strict=True)]
 
 
 def _chained(lists: Iterator[Any]) -> Iterator[Any]:

@@ -13,6 +13,12 @@ FACTOR = 3
 LOCK = threading.Lock()
 
 
+def stop_at_five(x: int, _: int = 0) -> int:
+    if x == 5:
+        raise StopIteration
+    return x
+
+
 def triple(x: int) -> int:
     return x * FACTOR
 

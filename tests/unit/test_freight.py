@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tercet.parcel import LARGE
+from tercet.parcel import LARGE, pack, pack_args, pack_result
 from tercet.process_pool import ProcessPoolExecutor, WorkerCrashed
 
 pytestmark = pytest.mark.timeout(90)
@@ -41,6 +41,14 @@ class Strided:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return Strided, (pickle.PickleBuffer(memoryview(self.data)[::2]),)
+
+
+class Text(bytes):
+    """Bytes that are more than that."""
+
+
+def kinds_of(*args: Any, third: Any = None) -> tuple[list[type], tuple[Any, ...]]:
+    return [type(arg) for arg in args] + ([] if third is None else [type(third)]), args
 
 
 def echo(value: Any) -> Any:
@@ -129,6 +137,51 @@ def test_a_buffer_comes_back_as_it_was(pool: ProcessPoolExecutor, size: int) -> 
 def test_bytes_come_back_as_they_were(pool: ProcessPoolExecutor, size: int) -> None:
     data = bytes(content(size))
     assert pool.submit(echo, data).result() == data
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_bytes_among_other_arguments_are_bytes(pool: ProcessPoolExecutor, size: int) -> None:
+    data, block = bytes(content(size)), Block(content(size, 1))
+    for named in ({}, {"third": data}):
+        kinds, back = pool.submit(kinds_of, data, block, 7, data, **named).result()
+        assert kinds == [bytes, Block, int, bytes, *[bytes] * len(named)]
+        assert [back[0], back[3], bytes(back[1].data)] == [data, data, bytes(block.data)]
+
+
+def test_large_bytes_stay_out_of_the_pickle() -> None:
+    data = bytes(content(LARGE))
+    for packed in (pack_args((1, data)), pack(echo, (data,), None), pack_result(data)[1]):
+        whole, beside = packed
+        assert len(whole) < 200
+        assert [buffer is data for buffer in beside] == [True]
+    assert isinstance(pack_args((data[1:],)), bytes)
+
+
+def test_a_buffer_of_bytes_comes_as_bytes_as_with_pickle(pool: ProcessPoolExecutor) -> None:
+    data = bytes(content(LARGE))
+    assert type(pickle.loads(pickle.dumps(pickle.PickleBuffer(data), 5))) is bytes
+    back = pool.submit(echo, Block(data)).result().data
+    assert type(back) is bytes
+    assert back == data
+
+
+def test_bytes_of_a_class_of_their_own_keep_it(pool: ProcessPoolExecutor) -> None:
+    data = Text(content(1 << 20))
+    back = pool.submit(echo, data).result()
+    assert type(back) is Text
+    assert back == data
+
+
+@pytest.mark.parametrize("size", [3 << 20, (8 << 20) + 1])
+def test_memory_of_bytes_is_used_again(single: ProcessPoolExecutor, size: int) -> None:
+    def run() -> int:
+        for seed in range(10):
+            data = bytes(content(size, seed))
+            assert single.submit(echo, data).result() == data
+        return memory_files(os.getpid())
+
+    once = run()
+    assert run() <= once + 4 * size
 
 
 def test_many_buffers_of_many_sizes_keep_their_places(pool: ProcessPoolExecutor) -> None:

@@ -83,6 +83,27 @@ def test_several_iterables_end_with_the_shortest(pool: Any, tasks: Any) -> None:
     assert sorted(pool.map(tasks.add, [1, 2, 3], [10, 20], ordered=False)) == [11, 22]
 
 
+@pytest.mark.parametrize("chunksize", [1, 2, 7, 100])
+def test_chunks_of_several_iterables(processes: Any, tasks: Any, chunksize: int) -> None:
+    results = processes.map(tasks.add, range(20), iter(range(100, 150)), chunksize=chunksize)
+    assert list(results) == [100 + 2 * x for x in range(20)]
+    assert list(processes.map(tasks.add, [], [1], chunksize=chunksize)) == []
+    assert list(processes.map(tasks.add, chunksize=chunksize)) == []
+
+
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_what_is_no_iterable_is_refused_at_once(processes: Any, tasks: Any, chunksize: int) -> None:
+    with pytest.raises(TypeError, match="not iterable"):
+        processes.map(tasks.triple, 7, chunksize=chunksize)
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_a_task_that_stops_an_iteration_does_not_cut_its_chunk(processes: Any, tasks: Any, columns: int) -> None:
+    given = [range(10)] * columns
+    with pytest.raises(RuntimeError):
+        list(processes.map(tasks.stop_at_five, *given, chunksize=4))
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 def test_a_source_is_read_no_further_than_the_buffer(pool: Any, tasks: Any, ordered: bool) -> None:
     read = itertools.count()

@@ -9,7 +9,7 @@
 //!    a time, and has not changed since, is copied once.
 //! 2. The slab is lent when the message leaves ([`Freight::message`]), and again if it leaves for another worker.
 //! 3. The other side reads it where it is ([`Packed`]): large ones through a mapping of their own, of which only pages that are
-//!    written to become copies, so that arguments keep the semantics of copies.
+//!    written to become copies, so that arguments keep the semantics of copies. What is to be `bytes` is copied into one.
 //! 4. It is given back when the last view of it is gone.
 //!
 //! Where there is no room in the store, or no store, a buffer goes along in the message.
@@ -26,8 +26,10 @@ use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyByteArray, PyBytes, PyList, PyTuple};
 use tercet_shm::{Arena, Handle, Holder, Loan, Peer, PrivateLoan, Slab};
 
+use crate::blank;
 use crate::call;
 use crate::door::Door;
+use crate::lull;
 use crate::names;
 use crate::parcel::{Fault, Head, Kind, Message};
 use crate::plain;
@@ -45,8 +47,10 @@ const REMEMBERED: usize = 16;
 const SHORT: usize = 4 << 10;
 /// As much of a body tells what is called.
 const FRONT: usize = 1 << 10;
+/// The bit of a slot that says that the buffer is to be `bytes`.
+const AS_BYTES: u32 = 1 << 31;
 /// In the place of a slot: the buffer comes along.
-const ALONG: u32 = u32::MAX;
+const ALONG: u32 = AS_BYTES - 1;
 /// The bit of [`Head::parts`] that says that the last handle is the body.
 const BODY_IS_LENT: u32 = 1 << 31;
 
@@ -91,7 +95,7 @@ impl Store {
         let work = || {
             self.known(source).or_else(|| {
                 let mut draft = self.arena().allocate(source.len).ok()?;
-                draft.copy_from_slice(source.bytes());
+                draft.fill_from(source.bytes());
                 let slab = self.arena().seal(draft);
                 Some(self.remember(source, Arc::new(Lot { store: Arc::clone(self), slab: Some(slab) })))
             })
@@ -162,7 +166,13 @@ impl Drop for Lot {
 }
 
 /// A buffer beside a body.
-enum Piece {
+struct Piece {
+    content: Content,
+    /// `AS_BYTES`, or nothing.
+    form: u32,
+}
+
+enum Content {
     Lent(Arc<Lot>),
     Along(Vec<u8>),
 }
@@ -181,7 +191,7 @@ pub(crate) struct Freight {
 }
 
 impl Freight {
-    /// Takes over what `tercet.parcel` has packed: bytes, or bytes and a list of buffers.
+    /// Takes over what `tercet.parcel` has packed: bytes, or bytes and a list of buffers. Those that are `bytes` stay that.
     pub(crate) fn load(packed: &Bound<'_, PyAny>, store: Option<&Arc<Store>>) -> PyResult<Self> {
         let py = packed.py();
         let (bytes, buffers) = match packed.cast::<PyTuple>() {
@@ -194,7 +204,9 @@ impl Freight {
                 let view = PyBuffer::<u8>::get(&buffer)?;
                 let source = Source { begin: view.buf_ptr() as usize, len: view.len_bytes() };
                 let lot = store.and_then(|store| store.stow(py, source));
-                pieces.push(lot.map_or_else(|| Piece::Along(source.bytes().to_vec()), Piece::Lent));
+                let content = lot.map_or_else(|| Content::Along(source.bytes().to_vec()), Content::Lent);
+                let form = if buffer.is_exact_instance_of::<PyBytes>() { AS_BYTES } else { 0 };
+                pieces.push(Piece { content, form });
             }
         }
         // What is more than bytes keeps something alive for as long as the task lives: see `tercet.handle`.
@@ -228,7 +240,7 @@ impl Freight {
 
     /// How long its message is.
     pub(crate) fn length(&self) -> usize {
-        let along = |piece: &Piece| if let Piece::Along(bytes) = piece { bytes.len() } else { 0 };
+        let along = |piece: &Piece| if let Content::Along(bytes) = &piece.content { bytes.len() } else { 0 };
         let pieces: usize = self.pieces.iter().map(|piece| Handle::SIZE + along(piece)).sum();
         pieces + if let Body::Bytes(bytes) = &self.body { bytes_of(bytes).len() } else { Handle::SIZE }
     }
@@ -256,19 +268,20 @@ impl Freight {
         let mut message = Vec::with_capacity(self.length());
         let lend = |lot: &Lot| {
             let (Some(slab), Some(peer)) = (lot.slab(), peer) else { return Err(tercet_shm::Error::Stranger) };
-            Ok(lot.store.arena().lend(slab, peer)?.to_bytes())
+            lot.store.arena().lend(slab, peer)
         };
         for piece in &self.pieces {
-            message.extend(match piece {
-                Piece::Lent(lot) => lend(lot)?,
-                Piece::Along(bytes) => Handle { offset: 0, len: bytes.len() as u64, slot: ALONG }.to_bytes(),
-            });
+            let handle = match &piece.content {
+                Content::Lent(lot) => lend(lot)?,
+                Content::Along(bytes) => Handle { offset: 0, len: bytes.len() as u64, slot: ALONG },
+            };
+            message.extend(Handle { slot: handle.slot | piece.form, ..handle }.to_bytes());
         }
         if let Body::Lent(lot) = &self.body {
-            message.extend(lend(lot)?);
+            message.extend(lend(lot)?.to_bytes());
         }
         for piece in &self.pieces {
-            if let Piece::Along(bytes) = piece {
+            if let Content::Along(bytes) = &piece.content {
                 message.extend_from_slice(bytes);
             }
         }
@@ -302,7 +315,8 @@ enum Part {
 pub(crate) struct Packed {
     bytes: Vec<u8>,
     body: Part,
-    buffers: Vec<Part>,
+    /// And which of them are to be `bytes`.
+    buffers: Vec<(Part, bool)>,
     pub(crate) has_failed: bool,
 }
 
@@ -316,15 +330,18 @@ impl Packed {
         let mut parts = Vec::with_capacity(count);
         for handle in bytes[..at].chunks_exact(Handle::SIZE) {
             let handle = Handle::from_bytes(handle.try_into().map_err(|_| Fault::Garbled)?);
-            parts.push(if handle.slot == ALONG {
+            let is_bytes = handle.slot & AS_BYTES != 0;
+            let handle = Handle { slot: handle.slot & !AS_BYTES, ..handle };
+            let part = if handle.slot == ALONG {
                 let end = usize::try_from(handle.len).ok().and_then(|len| at.checked_add(len));
                 let end = end.filter(|end| *end <= bytes.len()).ok_or(Fault::Garbled)?;
                 Part::Here(std::mem::replace(&mut at, end)..end)
             } else {
                 Part::Lent(holder.ok_or(Fault::Garbled)?.receive(handle)?)
-            });
+            };
+            parts.push((part, is_bytes));
         }
-        let body = if is_lent { parts.pop().ok_or(Fault::Garbled)? } else { Part::Here(at..bytes.len()) };
+        let body = if is_lent { parts.pop().ok_or(Fault::Garbled)?.0 } else { Part::Here(at..bytes.len()) };
         Ok(Self { bytes, body, buffers: parts, has_failed: head.kind == Kind::Error })
     }
 
@@ -334,6 +351,7 @@ impl Packed {
         if self.buffers.is_empty() && body.len() <= SHORT {
             return plain::loads(&PyBytes::new(py, body));
         }
+        let _pause = (body.len() >= LONG).then(|| lull::Lull::begin(py));
         let parcel = Bound::new(py, Parcel(Arc::clone(self)))?;
         let buffers = parcel.get().buffers(py)?;
         let words = [(intern!(py, "buffers"), buffers)].into_py_dict(py)?;
@@ -360,9 +378,12 @@ impl Parcel {
 
 #[pymethods]
 impl Parcel {
-    /// Return the buffers beside the body, each an object of its own that can be written to.
+    /// Return the buffers beside the body, each an object of its own that can be written to, or `bytes`.
     pub(crate) fn buffers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let made = self.0.buffers.iter().map(|part| {
+        let made = self.0.buffers.iter().map(|(part, is_bytes)| {
+            if *is_bytes {
+                return Ok(blank::bytes_of(py, self.0.part(part))?.into_any());
+            }
             if let Part::Lent(loan) = part {
                 if loan.len() >= MAPPED {
                     // Where there are too many mappings already, a copy will do.
@@ -374,6 +395,11 @@ impl Parcel {
             Ok(PyByteArray::new(py, self.0.part(part)).into_any())
         });
         PyTuple::new(py, made.collect::<PyResult<Vec<_>>>()?)
+    }
+
+    /// Return what was packed.
+    fn rebuild<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.0.rebuild(py)
     }
 
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {

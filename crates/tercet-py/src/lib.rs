@@ -6,6 +6,7 @@
 #![expect(clippy::doc_markdown, clippy::doc_link_with_quotes, reason = "these are Python's docstrings")]
 
 mod aio;
+mod blank;
 mod call;
 mod colleague;
 mod desk;
@@ -15,6 +16,7 @@ mod freight;
 mod future;
 mod gather;
 mod limits;
+mod lull;
 mod memory;
 mod message;
 mod names;

@@ -4,11 +4,11 @@ use std::io::IoSlice;
 use std::os::fd::{BorrowedFd, RawFd};
 
 use pyo3::exceptions::{PyEOFError, PyOSError};
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rustix::io::Errno;
 
+use crate::blank;
 use crate::door::Door;
 use crate::view::View;
 
@@ -60,16 +60,10 @@ pub(crate) fn receive_message(py: Python<'_>, fd: RawFd, maxlength: Option<usize
     if maxlength.is_some_and(|most| length > most) {
         return Ok(None);
     }
-    let Ok(size) = ffi::Py_ssize_t::try_from(length) else {
+    if isize::try_from(length).is_err() {
         return Err(PyOSError::new_err("bad message length"));
-    };
-    // SAFETY: the GIL is held; without bytes to copy it makes room for so many.
-    let made = unsafe { ffi::PyBytes_FromStringAndSize(std::ptr::null(), size) };
-    // SAFETY: it is a new reference to a `bytes`, or null with an error set.
-    let made: Bound<'_, PyBytes> = unsafe { Bound::from_owned_ptr_or_err(py, made)?.cast_into_unchecked() };
-    // SAFETY: nobody else has the object yet, and it has so many bytes; they need not be read before they are written.
-    let room = unsafe { std::slice::from_raw_parts_mut(ffi::PyBytes_AsString(made.as_ptr()).cast::<u8>(), length) };
-    fill(py, fd, room)?;
+    }
+    let made = blank::filled(py, length, |room| fill(py, fd, room))?;
     Ok(Some(made.unbind()))
 }
 

@@ -74,6 +74,7 @@ pub(crate) fn watch_forks(py: Python<'_>) -> PyResult<()> {
     IS_WATCHED.get_or_try_init(py, || {
         let words = PyDict::new(py);
         words.set_item("before", pyo3::wrap_pyfunction!(crate::freight::about_to_fork, py)?)?;
+        words.set_item("after_in_child", pyo3::wrap_pyfunction!(crate::lull::has_forked, py)?)?;
         py.import("os")?.call_method("register_at_fork", (), Some(&words)).map(drop)
     })?;
     Ok(())

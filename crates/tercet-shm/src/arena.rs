@@ -2,8 +2,8 @@
 //!
 //! Life cycle of a slab
 //! --------------------
-//! 1. [`Arena::allocate`] takes a block, a warm one if there is, as a [`Draft`], which whoever has it fills, without the arena;
-//!    [`Arena::seal`] makes it a slab that can be lent.
+//! 1. [`Arena::allocate`] takes a block, a warm one if there is, as a [`Draft`], which whoever has it fills, without the arena:
+//!    best by [`Draft::fill_from`]. [`Arena::seal`] makes it a slab that can be lent.
 //! 2. [`Arena::lend`] counts a reference for one peer and gives the [`Handle`] to send. From then on nobody writes.
 //! 3. The peer receives the handle as a [`Loan`](crate::Loan), and gives the reference back when the loan is dropped.
 //! 4. The owner gives its own reference back with [`Arena::free`], before or after the peers do.
@@ -40,19 +40,41 @@ pub struct Peer(u64);
 /// A slab that is being filled. It reads and writes as the bytes that it holds, which are left from before.
 #[derive(Debug)]
 #[must_use = "what is not sealed stays taken for as long as the arena lives"]
-pub struct Draft(Slab);
+pub struct Draft {
+    slab: Slab,
+    is_warm: bool,
+}
+
+impl Draft {
+    /// Fills it with bytes, as many as it holds.
+    ///
+    /// What has no pages yet is written through the descriptor: the touches of fresh pages cost more (`examples/limit.rs`).
+    ///
+    /// # Panics
+    /// There are more bytes, or less.
+    pub fn fill_from(&mut self, bytes: &[u8]) {
+        assert_eq!(bytes.len(), self.len(), "a slab is filled as a whole");
+        let Slab { segment, offset, .. } = &self.slab;
+        // SAFETY: the block is in no other slab, no peer has it yet, and the draft is borrowed alone: nobody looks at its bytes.
+        let is_written = !self.is_warm && unsafe { segment.write(*offset, bytes) }.is_ok();
+        if !is_written {
+            self.copy_from_slice(bytes);
+        }
+        self.is_warm = true;
+    }
+}
 
 impl Deref for Draft {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.slab
     }
 }
 
 impl DerefMut for Draft {
     fn deref_mut(&mut self) -> &mut [u8] {
-        let Slab { segment, offset, len, .. } = &self.0;
+        let Slab { segment, offset, len, .. } = &self.slab;
         // SAFETY: the block lies inside the segment, which is kept; no other slab has it and no peer before it is sealed; the draft,
         // of which there is one, is borrowed alone.
         unsafe { std::slice::from_raw_parts_mut(segment.as_ptr().as_ptr().add(*offset), *len) }
@@ -160,6 +182,7 @@ impl Arena {
         let Some(size) = space::block_size(len as u64) else { return Err(full) };
         let Some(slot) = self.unused_slot() else { return Err(full) };
         let mut to_discard = Vec::new();
+        let is_warm = self.space.is_warm(size);
         let block = self.space.take(size, &mut to_discard);
         self.discard(&to_discard);
         let Some(block) = block else {
@@ -169,12 +192,13 @@ impl Arena {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         self.used_bytes += block.size;
         self.entries[slot as usize] = Some(Entry { serial, block, len: len as u64, is_owned: true, peers: 0 });
-        Ok(Draft(Slab { slot, serial, segment: self.segment.clone(), offset: block.offset as usize, len }))
+        let slab = Slab { slot, serial, segment: self.segment.clone(), offset: block.offset as usize, len };
+        Ok(Draft { slab, is_warm })
     }
 
     /// Makes what is filled a slab that can be lent.
     pub fn seal(&self, draft: Draft) -> Slab {
-        draft.0
+        draft.slab
     }
 
     /// Counts a reference for a peer, and gives the handle to send to it.
@@ -481,6 +505,32 @@ mod tests {
         assert!(arena.resident_bytes().unwrap() <= all - 3 * MIB as u64);
         arena.trim(0);
         assert_eq!(arena.resident_bytes().unwrap(), 0);
+    }
+
+    #[test]
+    fn what_fills_a_slab_is_there_whether_its_pages_are_fresh_or_warm() {
+        let mut arena = Arena::new(MIB, MIB as u64).unwrap();
+        let peer = arena.enrol().unwrap();
+        let far = holder(&arena, peer);
+        for (turn, len) in [(1, 100_000), (2, 100_000), (3, 70_001), (4, 1), (5, 0)] {
+            let mut draft = arena.allocate(len).unwrap();
+            assert_eq!(draft.is_warm, (2..=3).contains(&turn) || turn == 5, "turn {turn}");
+            let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8 + turn).collect();
+            draft.fill_from(&bytes);
+            let slab = arena.seal(draft);
+            let loan = far.receive(arena.lend(&slab, peer).unwrap()).unwrap();
+            assert!(slab[..] == bytes && loan[..] == bytes);
+            arena.free(slab).unwrap();
+            drop(loan);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "as a whole")]
+    fn a_slab_is_not_filled_in_part() {
+        let mut arena = Arena::new(MIB, 0).unwrap();
+        let mut draft = arena.allocate(10).unwrap();
+        draft.fill_from(&[1; 9]);
     }
 
     #[test]

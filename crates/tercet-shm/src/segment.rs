@@ -85,6 +85,19 @@ impl Segment {
         sys::discard(&self.file, &whole)
     }
 
+    /// Writes bytes without a mapping: where no memory is used yet, that takes less time than to touch it.
+    ///
+    /// # Errors
+    /// The range is not inside, or the system refuses.
+    ///
+    /// # Safety
+    /// Nobody holds a reference to anything in the range, in this process.
+    pub(crate) unsafe fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
+        self.check(offset, bytes.len())?;
+        self.check_writable()?;
+        sys::write(&self.file, offset, bytes)
+    }
+
     /// Another descriptor of this segment, through which it cannot be mapped for writing: for a peer that shall only read.
     ///
     /// It stops mistakes and not malice: a process of the same user may open the file anew. The seal that would stop

@@ -68,6 +68,11 @@ impl Space {
         }
     }
 
+    /// Whether the next block of this size is a warm one.
+    pub(crate) fn is_warm(&self, size: u64) -> bool {
+        self.next_warm(size).is_some()
+    }
+
     /// Takes a block back, and chills the coldest ones if too many are warm.
     pub(crate) fn give(&mut self, block: Extent, to_discard: &mut Vec<Extent>) {
         self.stamp += 1;
@@ -85,8 +90,13 @@ impl Space {
         }
     }
 
+    /// The size of the warm block that is taken for this size.
+    fn next_warm(&self, size: u64) -> Option<u64> {
+        self.warm.range(size..=size.saturating_add(size / 4)).next().map(|(found, _)| *found)
+    }
+
     fn take_warm(&mut self, size: u64) -> Option<Extent> {
-        let found = *self.warm.range(size..=size.saturating_add(size / 4)).next()?.0;
+        let found = self.next_warm(size)?;
         let blocks = self.warm.get_mut(&found)?;
         let warm = blocks.pop_back()?;
         self.forget_if_empty(found);
@@ -190,10 +200,13 @@ mod tests {
     fn a_warm_block_that_is_a_little_larger_will_do() {
         let mut space = Space::new(1 << 30, 1 << 30);
         let mut none = Vec::new();
+        assert!(!space.is_warm(100 * MIB));
         let block = space.take(100 * MIB, &mut none).unwrap();
         space.give(block, &mut none);
+        assert!(space.is_warm(90 * MIB));
         assert_eq!(space.take(90 * MIB, &mut none), Some(block));
         space.give(block, &mut none);
+        assert!(!space.is_warm(70 * MIB));
         assert_ne!(space.take(70 * MIB, &mut none), Some(block));
     }
 

@@ -3,6 +3,8 @@
 //! Some facts about memory files
 //! -----------------------------
 //! - The file lives while a descriptor or a mapping of it does. It has no name, so no kind of death leaves it behind.
+//! - A page that `write` makes holds the bytes at once. One that a touch makes is filled with zeros before, and each touch is a
+//!   fault: `examples/limit.rs` tells how much slower that is.
 //! - A page exists from its first touch on; reading a hole gives zeros. Punching a hole gives the pages back at once.
 //! - Whoever holds the descriptor could cut the file short, and a touch behind the end is a SIGBUS. Seals forbid that,
 //!   and a seal cannot be taken off.
@@ -73,6 +75,21 @@ pub(crate) fn discard(file: &OwnedFd, range: &Range<usize>) -> Result<(), Error>
     }
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     retry_on_intr(|| rustix::fs::fallocate(file, flags, offset, len)).map_err(Error::system("punch a hole"))
+}
+
+/// Writes bytes into the file at a place inside of it.
+pub(crate) fn write(file: &OwnedFd, offset: usize, mut bytes: &[u8]) -> Result<(), Error> {
+    let mut at = offset as u64;
+    while !bytes.is_empty() {
+        let written =
+            retry_on_intr(|| rustix::io::pwrite(file, bytes, at)).map_err(Error::system("write a memory file"))?;
+        if written == 0 {
+            return Err(Error::Full { wanted: bytes.len() as u64, size: at });
+        }
+        at += written as u64;
+        bytes = &bytes[written..];
+    }
+    Ok(())
 }
 
 /// Another descriptor of the file, through which nobody can write.

@@ -24,7 +24,7 @@ mod robust;
 pub(crate) use self::{
     eventfd::Bell,
     futex::Word,
-    memfd::{Bytes, Mapping, Place, create, discard, number, of_one_process, open, read_only, resident_bytes},
+    memfd::{Bytes, Mapping, Place, create, discard, number, of_one_process, open, read_only, resident_bytes, write},
     robust::{Hold, Robust},
 };
 
