@@ -38,6 +38,7 @@ import asyncio
 import atexit
 import math
 import sys
+import threading
 import time
 import traceback
 from asyncio.log import logger
@@ -256,6 +257,16 @@ class Guarded:
                 self._block_handler(self, block)
         except Exception:
             logger.error("Unhandled error in block handler", exc_info=True)
+        finally:
+            _leave_the_list()
+
+
+def _leave_the_list() -> None:
+    """Take out what `threading` lists for the guard's thread once `logging` has asked which it is: nobody could join it."""
+    stand_in = threading._active.get(threading.get_ident())  # type: ignore[attr-defined]
+    if isinstance(stand_in, threading._DummyThread):
+        with threading._active_limbo_lock:  # type: ignore[attr-defined]
+            threading._active.pop(stand_in.ident, None)  # type: ignore[attr-defined]
 
 
 def _is_debugged(frame: FrameType) -> bool:

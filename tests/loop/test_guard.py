@@ -230,6 +230,25 @@ def test_the_default_is_a_warning_with_the_stack(own_loop: tercet.EventLoop) -> 
     assert "in block_here\n    assert told.wait(LIMIT_S)" in words
 
 
+def test_whoever_reports_is_not_listed_among_the_threads_of_the_program(own_loop: tercet.EventLoop) -> None:
+    ledger, before = Ledger(own_loop), set(threading.enumerate())
+
+    def note(loop: Any, block: Block) -> None:
+        # As logging does.
+        assert threading.current_thread().name
+        ledger.note(loop, block)
+
+    own_loop.set_block_handler(note)
+
+    async def main() -> None:
+        ledger.wait_for_reports(1)
+        while set(threading.enumerate()) - before:
+            await asyncio.sleep(0)
+
+    own_loop.run_until_complete(main())
+    assert set(threading.enumerate()) <= before
+
+
 def test_a_handler_that_raises_is_logged(own_loop: tercet.EventLoop, caplog: pytest.LogCaptureFixture) -> None:
     told = threading.Event()
 

@@ -90,7 +90,8 @@ def test_a_task_may_tidy_up(single: ProcessPoolExecutor, begun: Begun, tmp_path:
 
 
 def test_time_that_it_waits_is_not_counted(single: ProcessPoolExecutor) -> None:
-    futures = [single.options(timeout=SHORT_S * 2).submit(T.take, SHORT_S) for _ in range(5)]
+    # Together they take longer than each may.
+    futures = [single.options(timeout=SHORT_S * 10).submit(T.take, SHORT_S * 3) for _ in range(5)]
     assert [future.result(PATIENCE_S) for future in futures] == [None] * 5
 
 
