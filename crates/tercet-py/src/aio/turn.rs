@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   1. letters of other threads join the ready queue
-//!   2. the selector is asked: not at all while there is plenty to do, without a wait if there is anything to do, else until the
-//!      first timer is due. The GIL is released only for a wait
+//!   2. the selector is asked: not at all while there is plenty to do and nothing has gone out, without a wait if there is anything to
+//!      do, else until the first timer is due. The GIL is released only for a wait
 //!   3. what was found is done: reads and writes of transports at once, callbacks of `add_reader` through the ready queue
 //!   4. timers that are due join the ready queue
 //!   5. exactly what is ready now is done; what it schedules waits for the next turn
