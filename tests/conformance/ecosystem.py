@@ -1,4 +1,4 @@
-"""The test suites of aiohttp, uvicorn, anyio, httpx, redis and asyncpg, on the standard loop and on ours.
+"""The test suites of aiohttp, uvicorn, websockets, anyio, httpx, redis and asyncpg, on the standard loop and on ours.
 
     ./x conformance ecosystem                     all of them; some are long
     ./x conformance ecosystem httpx redis         these alone
@@ -33,6 +33,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
 
+import pythons
 from _run import print_table, run_alone
 from _servers import SERVICES
 from loop import WORST_FIRST, note_the_end
@@ -61,6 +62,7 @@ class Suite:
     options: list[str] = field(default_factory=list)
     services: list[str] = field(default_factory=list)
     remove: list[str] = field(default_factory=list)
+    debian: str = ""
     blockers: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -102,14 +104,31 @@ def fetch(suite: Suite) -> None:
     say(f"fetching the tests of {suite.name} {suite.version} ...")
     STORE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=STORE) as draft:
-        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", suite.name, "--dest", draft]
-        must([*pip, f"{suite.name}=={suite.version}"])
+        (from_debian if suite.debian else from_pypi)(suite, Path(draft))
         with tarfile.open(next(Path(draft).glob("*.tar.gz"))) as archive:
             archive.extractall(draft, filter="data")
-        (root,) = (path for path in Path(draft).iterdir() if path.is_dir())
+        root = Path(draft, f"{suite.name}-{suite.version}")
+        if not root.is_dir():
+            raise Refusal(f"the sources that were fetched are not those of {suite.name} {suite.version}", "pin another")
         for name in suite.remove:
             shutil.rmtree(root / name)
         root.rename(suite.source)
+
+
+def from_pypi(suite: Suite, folder: Path) -> None:
+    """Download the source package of a release."""
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", suite.name, "--dest", folder]
+    must([*pip, f"{suite.name}=={suite.version}"])
+
+
+def from_debian(suite: Suite, folder: Path) -> None:
+    """Download what Debian keeps of the project's own sources; apt checks the signatures."""
+    if not shutil.which("apt-get"):
+        raise Refusal(f"the tests of {suite.name} come from Debian, and there is no `apt-get`", "leave this suite out")
+    release, _, package = suite.debian.partition("/")
+    apt = pythons.private_apt(folder / "apt", pythons.source(pythons.mirror(), release, kind="deb-src"))
+    apt("update")
+    apt("source", "--download-only", "--tar-only", package, cwd=folder)
 
 
 def must(words: list[str | Path]) -> None:

@@ -20,6 +20,7 @@ import ecosystem
 def test_a_suite_is_pinned_and_knows_its_servers(suite: ecosystem.Suite) -> None:
     assert re.fullmatch(r"\d+(\.\d+)+", suite.version)
     assert suite.tests
+    assert re.fullmatch(r"([a-z]+/[a-z0-9.+-]+)?", suite.debian)
     assert set(suite.services) <= set(_servers.SERVICES)
     assert all(why.endswith(".") for why in suite.blockers.values())
 
