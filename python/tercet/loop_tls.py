@@ -36,7 +36,7 @@ class SslTransport(sslproto._SSLProtocolTransport):  # type: ignore[misc]
         super().close()
         if self._ssl_protocol is None:
             # It lets go of the protocol, and so must this.
-            vars(self).pop("write", None)
+            self.__dict__.pop("write", None)
 
 
 class TlsProtocol(TlsCore, sslproto.SSLProtocol):  # type: ignore[misc]

@@ -33,11 +33,11 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
 
-import pythons
 from _run import print_table, run_alone
 from _servers import SERVICES
 from loop import TIME_OUT, WORST_FIRST, note_the_end
 
+import pythons
 from house.environment import lock
 from house.message import Refusal, say
 from house.place import CACHE, ROOT
