@@ -207,10 +207,12 @@ def private_apt(folder: Path, source: str) -> Callable[..., None]:
     return apt
 
 
-def source(address: str, suite: str, components: str = "main", keyring: Path = DEBIAN_KEYS) -> str:
+def source(
+    address: str, suite: str, components: str = "main", keyring: Path = DEBIAN_KEYS, *, kind: str = "deb"
+) -> str:
     """Return the line that names a suite to apt, and whose signature it demands."""
     signed_by = f"[signed-by={keyring}]" if keyring.exists() else ""
-    return f"deb {signed_by} {address} {suite} {components}\n"
+    return f"{kind} {signed_by} {address} {suite} {components}\n"
 
 
 def mirror() -> str:

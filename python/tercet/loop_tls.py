@@ -31,6 +31,13 @@ class SslTransport(sslproto._SSLProtocolTransport):  # type: ignore[misc]
         # Native, and found before the method of the class.
         self.write = protocol._write_one
 
+    def close(self) -> None:
+        """Close the transport: see `asyncio.WriteTransport.close`."""
+        super().close()
+        if self._ssl_protocol is None:
+            # It lets go of the protocol, and so must this.
+            self.__dict__.pop("write", None)
+
 
 class TlsProtocol(TlsCore, sslproto.SSLProtocol):  # type: ignore[misc]
     """A TLS connection: the protocol of the transport below it, and the one that a program's protocol belongs to."""

@@ -47,6 +47,8 @@ def ask(python: Path, program: str) -> str:
 def run_alone(words: list[str], env: dict[str, str], folder: str) -> tuple[int, str]:
     """Run a program in a session of its own, whose processes end with it; return its exit code and what it said."""
     said = Path(folder, "said.txt")
+    # A shell lets its background jobs ignore Ctrl-C, which some tests send to themselves.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with said.open("w") as output:
         child = subprocess.Popen(words, cwd=folder, env=env, stdout=output, stderr=output, start_new_session=True)
         try:

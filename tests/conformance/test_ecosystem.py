@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
@@ -20,6 +21,7 @@ import ecosystem
 def test_a_suite_is_pinned_and_knows_its_servers(suite: ecosystem.Suite) -> None:
     assert re.fullmatch(r"\d+(\.\d+)+", suite.version)
     assert suite.tests
+    assert re.fullmatch(r"([a-z]+/[a-z0-9.+-]+)?", suite.debian)
     assert set(suite.services) <= set(_servers.SERVICES)
     assert all(why.endswith(".") for why in suite.blockers.values())
 
@@ -61,6 +63,15 @@ def test_a_test_that_was_not_run_is_a_failure() -> None:
 def test_what_fails_once_is_unsteady() -> None:
     assert verdict([{"one": "passed"}] * 2, [{"one": "failed"}, {"one": "passed"}]).unsteady == {"one"}
     assert verdict([{"one": "passed"}, {"one": "failed"}], [{"one": "failed"}] * 2).unsteady == {"one"}
+
+
+@pytest.mark.parametrize(("words", "is_through"), [([], False), (["started"], False), (["started", "finished"], True)])
+def test_an_interpreter_that_does_not_end_after_its_tests_is_known(
+    tmp_path: Path, words: list[str], is_through: bool
+) -> None:
+    results = tmp_path / "results.jsonl"
+    results.write_text("".join(json.dumps({"test": "one", "became": word, "loops": 0}) + "\n" for word in words))
+    assert ecosystem.is_through(results) is is_through
 
 
 @pytest.mark.parametrize(("name", "program"), [("redis", "redis-server"), ("postgresql", "postgres")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tomllib
@@ -94,3 +95,14 @@ def test_a_test_without_a_result_never_ended(tmp_path: Path) -> None:
     lines = [("one", "started"), ("one", "passed"), ("two", "started")]
     file.write_text("".join(f'{{"test": "{test}", "became": "{became}"}}\n' for test, became in lines))
     assert _run.read(file) == {"one": Counter(["started", "passed"]), "two": Counter(["started", "hung"])}
+
+
+def test_tests_hear_ctrl_c_where_a_shell_ignores_it(tmp_path: Path) -> None:
+    known = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        words = [sys.executable, "-c", "import signal; signal.raise_signal(signal.SIGINT)"]
+        code, said = _run.run_alone(words, {}, str(tmp_path))
+    finally:
+        signal.signal(signal.SIGINT, known)
+    assert code == -signal.SIGINT
+    assert "KeyboardInterrupt" in said

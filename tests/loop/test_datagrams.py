@@ -73,6 +73,34 @@ def test_a_burst_arrives_in_order_and_others_have_their_turn(loop: Loop) -> None
     loop.run_until_complete(main())
 
 
+def test_a_busy_loop_hears_in_the_next_turns_what_it_has_sent_to_itself(loop: Loop) -> None:
+    async def main() -> None:
+        server = await endpoint(local_addr=("127.0.0.1", 0))
+        client = await endpoint(remote_addr=server.transport.get_extra_info("sockname"))
+        for _ in range(20):
+            client.transport.sendto(b"x")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert server.got.get_nowait()[0] == b"x"
+        await closed(server, client)
+
+    loop.run_until_complete(main())
+
+
+def test_what_is_ready_comes_before_what_the_selector_finds(loop: Loop) -> None:
+    server = loop.run_until_complete(endpoint(local_addr=("127.0.0.1", 0)))
+    client = loop.run_until_complete(endpoint(remote_addr=server.transport.get_extra_info("sockname")))
+    # It is there before the first step of what is to hear of it.
+    client.transport.sendto(b"x")
+
+    async def main() -> None:
+        assert server.told == ["connection_made"]
+        assert (await server.got.get())[0] == b"x"
+        await closed(server, client)
+
+    loop.run_until_complete(main())
+
+
 def test_closing_in_the_middle_of_a_burst_ends_it(loop: Loop) -> None:
     async def main() -> None:
         server = await endpoint({"datagram_received": lambda own: own.transport.close()}, local_addr=("127.0.0.1", 0))

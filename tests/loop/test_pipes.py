@@ -54,6 +54,21 @@ def test_what_is_written_is_read_and_the_end_is_told(loop: Loop) -> None:
     loop.run_until_complete(main())
 
 
+def test_a_busy_loop_hears_in_the_next_turns_what_it_has_written_to_itself(loop: Loop) -> None:
+    async def main() -> None:
+        reader, writer = await reader_and_writer()
+        for _ in range(20):
+            writer.transport.write(b"x")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert "data_received" in reader.told
+            reader.told.clear()
+        writer.transport.close()
+        await reader.lost
+
+    loop.run_until_complete(main())
+
+
 def test_a_full_pipe_pauses_the_writer(loop: Loop) -> None:
     async def main() -> None:
         reader, writer = await reader_and_writer()

@@ -86,6 +86,52 @@ def test_a_write_is_sent_where_that_can_be_seen(loop: Loop) -> None:
         loop.run_until_complete(main())
 
 
+def test_a_busy_loop_hears_in_the_next_turns_what_it_has_sent_to_itself(loop: Loop) -> None:
+    async def main() -> None:
+        near, far = socket.socketpair()
+        _, protocol = await loop.create_connection(Recorder, sock=near)
+        _, other = await loop.create_connection(Recorder, sock=far)
+
+        async def hear(what: str) -> None:
+            # The loop has something to do in every turn; the first one may have begun already.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert what in other.told
+            other.told.clear()
+
+        for _ in range(20):
+            protocol.transport.write(b"x")
+            await hear("data_received")
+            protocol.transport.write(bytes(100_000))
+            await hear("data_received")
+            await other.until(lambda own: own.data.endswith(bytes(100_000)))
+            other.data = b""
+        other.told.clear()
+        protocol.transport.write_eof()
+        await hear("eof_received")
+        other.transport.close()
+        await protocol.lost
+
+    loop.run_until_complete(main())
+
+
+def test_a_busy_loop_hears_soon_of_an_end_that_it_has_made(loop: Loop) -> None:
+    async def main() -> None:
+        protocol, far = await connected()
+        with far:
+            found: list[bytes] = []
+            loop.add_reader(far, lambda: found.append(far.recv(10)))
+            protocol.transport.abort()
+            await protocol.lost
+            # The callback of the reader is called in the turn after the one that finds it.
+            for _ in range(2):
+                await asyncio.sleep(0)
+            assert found
+            loop.remove_reader(far)
+
+    loop.run_until_complete(main())
+
+
 @pytest.mark.parametrize("end", ["close", "abort"])
 def test_what_was_written_before_the_end_arrives(loop: Loop, end: str) -> None:
     async def main() -> None:

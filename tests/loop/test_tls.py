@@ -407,6 +407,28 @@ def test_connections_are_gone_when_they_are_over(loop: Loop) -> None:
     assert [reference() for reference in gone] == [None, None]
 
 
+def test_a_transport_that_is_closed_twice_lets_go_of_the_context(loop: Loop) -> None:
+    async def main() -> tuple[Recorder, weakref.ref[ssl.SSLContext]]:
+        async with served() as (address, made):
+            context = client_context()
+            client = await connected(address, ssl=context)
+            # The protocol keeps its transport, as most do.
+            for _ in range(2):
+                client.transport.close()
+            await client.lost
+            await made[0].lost
+            return client, weakref.ref(context)
+
+    gc.collect()
+    gc.disable()
+    try:
+        client, context = loop.run_until_complete(main())
+        assert client.transport.is_closing()
+        assert context() is None
+    finally:
+        gc.enable()
+
+
 def test_a_class_of_the_programs_own(loop: Loop) -> None:
     class Counted(ssl.SSLObject):
         reads = 0

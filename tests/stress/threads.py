@@ -180,6 +180,8 @@ def races(scale: float) -> None:
     files = [str(ROOT / "tests" / "unit" / f"test_{name}.py") for name in ("futures", "thread_pool")]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", "-k", RACY]
     count = max(1, int(1_000 * scale))
+    # A shell lets its background jobs ignore Ctrl-C, which some of the tests send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for done in range(0, count, ROUNDS):
         rounds = min(ROUNDS, count - done)
         words = [*command, "--keep-duplicates", *files * rounds]

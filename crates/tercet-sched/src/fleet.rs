@@ -316,7 +316,7 @@ impl<J> Member<J> {
     }
 
     fn is_spent(&self, most: Option<u64>) -> bool {
-        self.is_retired || most.is_some_and(|most| self.given >= most)
+        self.is_retired || self.given >= most.unwrap_or(u64::MAX)
     }
 
     fn place(&self, number: u64) -> Option<usize> {

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 import placed_loop
 
 RESULTS = Path(os.environ["TERCET_CONFORMANCE_RESULTS"])
+END_LIMIT_S = 60.0
+"""For the end of the interpreter, which waits for what a test has left: a thread, a process."""
 ONLY = os.environ.get("TERCET_CONFORMANCE_ONLY", "")
 
 
@@ -44,3 +47,7 @@ def pytest_runtest_logreport(report: Any) -> None:
 
 def pytest_runtest_logfinish(nodeid: str, location: Any) -> None:
     note(nodeid, "finished")
+
+
+def pytest_unconfigure() -> None:
+    faulthandler.dump_traceback_later(END_LIMIT_S, exit=True)

@@ -470,6 +470,7 @@ fn lost(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
         Ok(_) => Ok(()),
         Err(error) => line.complain(turn, error, "connection_lost"),
     };
+    turn.core.has_spoken();
     let closed = line.hang_up();
     line.channel.protocol.clear();
     result.and(closed)

@@ -118,6 +118,11 @@ impl LoopCore {
         })
     }
 
+    /// Something has gone out. At its other end may be something of this loop, so the selector is asked in the next turn.
+    pub(super) fn has_spoken(&self) {
+        self.asked_ns.set(0);
+    }
+
     pub(super) fn is_debugging(&self) -> bool {
         self.is_debugging.get()
     }

@@ -307,6 +307,7 @@ fn send_by_python(line: &Line<'_>, data: &Bound<'_, PyAny>, address: &Bound<'_, 
 
 /// Sends, and says whether it is gone. Errors of the system's are for the protocol, others end the transport.
 fn try_to_send(line: &Line<'_>, data: &Bound<'_, PyAny>, address: &Bound<'_, PyAny>) -> PyResult<Option<Sent>> {
+    line.owner()?.get().has_spoken();
     match send_one(line, data, address) {
         Ok(sent) => Ok(Some(sent)),
         Err(error) if error.is_instance_of::<PyOSError>(line.py) => tell_error(line, &error).map(|()| None),

@@ -155,6 +155,7 @@ fn write_out(fd: i32, outbox: &Outbox) -> io::Result<Option<usize>> {
 /// Writes as much as the system takes. Returns whether that was possible.
 fn flush(line: &Line<'_>) -> PyResult<bool> {
     let channel = line.channel;
+    line.owner()?.get().has_spoken();
     let written = channel
         .outbox
         .with(|outbox| write_out(channel.fd.get(), outbox).map(|count| count.map(|count| outbox.take(count))));

@@ -90,6 +90,9 @@ fn attempt<'py>(
     sent: &Cell<usize>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = socket.py();
+    if deed.direction() == Direction::Write {
+        core.has_spoken();
+    }
     match deed {
         Deed::Receive => {
             let size = arguments.get_item(0)?;

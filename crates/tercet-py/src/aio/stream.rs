@@ -453,6 +453,7 @@ impl<'py> Wire<'py> {
         }
         if let Ok(owner) = self.owner() {
             let core = owner.get();
+            core.has_spoken();
             core.unwatch_all(fd);
             core.set_transport(fd, std::ptr::null_mut());
         }

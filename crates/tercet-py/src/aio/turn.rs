@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   1. letters of other threads join the ready queue
-//!   2. the selector is asked: not at all while there is plenty to do, without a wait if there is anything to do, else until the
-//!      first timer is due. The GIL is released only for a wait
-//!   3. what was found is done: reads and writes of transports at once, callbacks of `add_reader` through the ready queue
+//!   2. the selector is asked: not at all while there is plenty to do and nothing has gone out, without a wait if there is anything to
+//!      do, else until the first timer is due. The GIL is released only for a wait
+//!   3. what was found is done: reads and writes of transports at once, or after what is ready already, as in `asyncio`; callbacks of
+//!      `add_reader` always through the ready queue
 //!   4. timers that are due join the ready queue
 //!   5. exactly what is ready now is done; what it schedules waits for the next turn
 //!   6. what transports have collected is sent, one call each
@@ -28,7 +29,7 @@ use tercet_reactor::{Events, Timers, clock_ns};
 use super::core::{LoopCore, WAKER};
 use super::errand::Errand;
 use super::object::Raw;
-use super::{handle, socket, writing};
+use super::{handle, socket, watch, writing};
 use crate::door::Door;
 
 /// How much is done, and how long, before the selector is asked again.
@@ -166,6 +167,9 @@ impl<'py> Turn<'py> {
     }
 
     fn dispatch(&self, events: &Events) -> PyResult<()> {
+        if self.core.ready.with(|ready| !ready.is_empty()) {
+            return self.dispatch_later(events);
+        }
         for ready in events.iter() {
             if ready.token == WAKER {
                 continue;
@@ -182,14 +186,42 @@ impl<'py> Turn<'py> {
         Ok(())
     }
 
+    /// Puts what was found behind what is ready already, which may be what is to hear of it.
+    fn dispatch_later(&self, events: &Events) -> PyResult<()> {
+        for ready in events.iter().filter(|ready| ready.token != WAKER) {
+            if ready.read {
+                self.dispatch_one_later(ready.token, true)?;
+            }
+            if ready.write {
+                self.dispatch_one_later(ready.token, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn dispatch_one_later(&self, token: u64, is_read: bool) -> PyResult<()> {
+        // A callback goes through the ready queue by itself. Twice would be too late: the next wait would find the same again.
+        if self.watch_of(token, is_read).is_some_and(|errand| errand.is(watch::call_back)) {
+            return self.dispatch_one(token, is_read);
+        }
+        let token = token.into_pyobject(self.py)?.into_any();
+        self.core.soon(Errand::new(token, if is_read { read_found } else { write_found }));
+        Ok(())
+    }
+
     fn dispatch_one(&self, token: u64, is_read: bool) -> PyResult<()> {
-        let errand = self.core.slots.with(|slots| {
+        let errand = self.watch_of(token, is_read);
+        self.core.pulse.beat();
+        errand.map_or(Ok(()), |errand| errand.run(self))
+    }
+
+    /// What is to be done when this is found. What is out of date has none.
+    fn watch_of(&self, token: u64, is_read: bool) -> Option<Errand> {
+        self.core.slots.with(|slots| {
             let (_, reader, writer) = slots.found(token)?;
             let errand = if is_read { reader } else { writer };
             errand.map(|errand| errand.again(self.py))
-        });
-        self.core.pulse.beat();
-        errand.map_or(Ok(()), |errand| errand.run(self))
+        })
     }
 
     fn due(&self) {
@@ -230,6 +262,19 @@ impl<'py> Turn<'py> {
         }
         Ok(())
     }
+}
+
+fn read_found(turn: &Turn<'_>, token: Raw) -> PyResult<()> {
+    turn.dispatch_one(token_of(turn, token)?, true)
+}
+
+fn write_found(turn: &Turn<'_>, token: Raw) -> PyResult<()> {
+    turn.dispatch_one(token_of(turn, token)?, false)
+}
+
+fn token_of(turn: &Turn<'_>, token: Raw) -> PyResult<u64> {
+    // SAFETY: the errand owns the number.
+    unsafe { Bound::from_borrowed_ptr(turn.py, token) }.extract()
 }
 
 impl Drop for Turn<'_> {

@@ -19,7 +19,7 @@ use super::turn::Turn;
 
 /// A callback whose descriptor is ready joins the ready queue.
 #[expect(clippy::unnecessary_wraps, reason = "it is an errand")]
-fn call_back(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
+pub(super) fn call_back(turn: &Turn<'_>, object: Raw) -> PyResult<()> {
     // SAFETY: the errand owns the handle.
     let handle = unsafe { Bound::from_borrowed_ptr(turn.py, object) };
     turn.core.soon(Errand::new(handle, handle::run));

@@ -38,6 +38,9 @@ const WORTH_A_WARNING: u32 = 5;
 /// Sends what all transports have collected.
 pub(super) fn flush_all(turn: &Turn<'_>) -> PyResult<()> {
     let mut result = Ok(());
+    if turn.core.unsent.with(|unsent| !unsent.is_empty()) {
+        turn.core.has_spoken();
+    }
     while let Some(transport) = turn.core.unsent.with(Vec::pop) {
         let wire = Wire::new(transport.bind(turn.py));
         wire.stream.flags.unmark(flag::UNSENT);
@@ -90,6 +93,7 @@ impl<'py> Wire<'py> {
         if self.stream.flags.has(flag::BLOCKED) || self.stream.unsent_bytes() == 0 {
             return Ok(());
         }
+        self.owner()?.get().has_spoken();
         self.send()
     }
 
@@ -203,6 +207,7 @@ impl<'py> Wire<'py> {
     fn write_through(&self, memory: Memory) -> PyResult<()> {
         let stream = self.stream;
         let fd = stream.fd.get();
+        self.owner()?.get().has_spoken();
         // SAFETY: the view is held, and no Python runs until it is sent or copied.
         let data = unsafe { memory.bytes() };
         let sent = stream.outbox.with(|outbox| {
@@ -252,6 +257,7 @@ impl<'py> Wire<'py> {
             let core = owner.get();
             let len = stream.unsent_bytes();
             if len >= AT_ONCE || len > stream.high.get() || !core.is_running() {
+                core.has_spoken();
                 self.send()?;
             } else if !stream.flags.has(flag::UNSENT) {
                 stream.flags.mark(flag::UNSENT);
@@ -290,6 +296,7 @@ impl<'py> Wire<'py> {
     }
 
     fn shut_down(&self) -> PyResult<()> {
+        self.owner()?.get().has_spoken();
         // SAFETY: the call takes no pointer.
         if unsafe { libc::shutdown(self.stream.fd.get(), libc::SHUT_WR) } == 0 {
             return Ok(());
