@@ -84,7 +84,7 @@ def test_what_is_no_coroutine_is_refused(loop: Loop, arguments: tuple[int, ...])
 def test_a_keyword_that_no_version_knows_is_refused(loop: Loop) -> None:
     make: Any = loop.create_task
     coroutine = where()
-    with pytest.raises(TypeError, match="unexpected keyword argument|invalid keyword argument"):
+    with pytest.raises(TypeError, match=r"unexpected keyword argument|invalid keyword argument"):
         make(coroutine, nickname="it")
     coroutine.close()
 
