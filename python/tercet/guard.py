@@ -262,7 +262,7 @@ class Guarded:
 
 
 def _leave_the_list() -> None:
-    """Take out what `threading` lists for the guard's thread once `logging` has asked which it is: nobody can join it."""
+    """Take out what `threading` lists for the guard's thread when `logging` has asked who it is: nobody can join it."""
     stand_in = threading._active.get(threading.get_ident())  # type: ignore[attr-defined]
     if isinstance(stand_in, threading._DummyThread):
         with threading._active_limbo_lock:  # type: ignore[attr-defined]
