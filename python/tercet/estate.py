@@ -156,7 +156,11 @@ def keep(one: Nursery, lesson: dict[str, Any] | None) -> None:
 def end() -> None:
     """End the root of this process and all that came of it. What is begun after that gets another."""
     with _estate.lock:
-        root, _estate.root, _estate.kept = _estate.root, None, None
+        root, _estate.root = _estate.root, None
+        kept, _estate.kept = _estate.kept, None
+    if kept is not None:
+        # The root ends it.
+        kept.forget()
     if root is not None:
         root.end()
 
