@@ -60,6 +60,11 @@ def test_an_unknown_lint_is_bad_usage() -> None:
     assert answer.stderr.startswith("error: no check named `no-such-lint`\nhint: there are `rustfmt`, ")
 
 
+def test_a_script_may_run_under_another_interpreter() -> None:
+    with pytest.raises(Refusal, match=r"no interpreter for Python 3\.99 on this machine"):
+        script.run(script.BENCHES, ["--python", "3.99", "threads"])
+
+
 def test_scripts_are_listed_with_the_first_line_of_their_docstring(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
