@@ -145,7 +145,7 @@ def old_interpreters() -> list[Path]:
 
 @pytest.mark.parametrize("old", old_interpreters(), ids=lambda path: path.name)
 def test_a_version_that_is_too_old(old: Path, tercet, write) -> None:
-    program = write("old.py", "import time\nfor _ in range(10): time.sleep(0.05)\nprint('done')\n")
+    program = write("old.py", "import time\nfor _ in range(40): time.sleep(0.05)\nprint('done')\n")
     done = tercet("--python", old, program)
     version = old.name.removeprefix("python")
     assert refused(done, NOT_WATCHED) == (
