@@ -277,8 +277,7 @@ impl Later<'_> {
             } else {
                 ffi::Py_NewRef(self.context)
             };
-            let spares = if when.is_some() { &SPARE_TIMER } else { &SPARE_PLAIN };
-            let object = spares.make(py, class).inspect_err(|_| ffi::Py_DECREF(context))?;
+            let object = spares(when.is_some()).make(py, class).inspect_err(|_| ffi::Py_DECREF(context))?;
             let size = MORE.load(Ordering::Relaxed) + size_of::<More>();
             object.byte_add(HEAD).cast::<u8>().write_bytes(0, size - HEAD);
             let handle = Handle::of(object);
@@ -317,6 +316,11 @@ impl Later<'_> {
         }
         Ok(handle)
     }
+}
+
+/// Where the memory of handles of a type is kept.
+fn spares(is_timer: bool) -> &'static Spares {
+    if is_timer { &SPARE_TIMER } else { &SPARE_PLAIN }
 }
 
 /// Fills a field that is empty, which needs no look at what was there.
@@ -539,8 +543,7 @@ unsafe extern "C" fn dealloc(object: Raw) {
         handle.settle_context();
         let is_timer = handle.has(IS_TIMER);
         handle.all().into_iter().for_each(Slot::clear);
-        let spares = if is_timer { &SPARE_TIMER } else { &SPARE_PLAIN };
-        if !spares.keep(object) {
+        if !spares(is_timer).keep(object) {
             kind::free(object);
         }
     }

@@ -87,7 +87,7 @@ fn read_straight<'py>(wire: &Wire<'py>) -> Read<Bound<'py, PyBytes>> {
 }
 
 /// Makes bytes with room for so many, has them written to, and cuts them to as many as that says.
-pub(super) fn received_bytes(
+fn received_bytes(
     py: Python<'_>,
     room: usize,
     write: impl FnOnce(*mut u8) -> io::Result<Option<usize>>,
